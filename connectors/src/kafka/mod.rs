@@ -1,0 +1,23 @@
+//! Kafka: each record becomes one message with key, value and headers from templates. The header `hookline_id` is always
+//! there; a consumer that drops what it has seen gets every record exactly once.
+//!
+//! The producer is idempotent and tries for ever, so order is kept across an outage. Keys are spread over the partitions
+//! as Kafka's own producers do it.
+
+mod client;
+mod config;
+mod request;
+mod sink;
+
+use crate::registry::{self, Kind};
+
+/// The line of the registry.
+pub(crate) const KIND: Kind = Kind {
+    name: "kafka",
+    sink: |connector, parameters, _| {
+        let (connector, parameters) = registry::both(registry::settings::<config::Connector>(connector), registry::settings::<config::Parameters>(parameters))?;
+        Ok(Box::new(sink::KafkaSink::new(connector, request::Request::new(&parameters)?, parameters)))
+    },
+    connector_schema: || schemars::schema_for!(config::Connector),
+    parameters_schema: || schemars::schema_for!(config::Parameters),
+};

@@ -1,0 +1,43 @@
+//! Settings.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// A PostgreSQL database.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Connector {
+    /// The connection, as `postgres://user:password@host:port/database`.
+    pub(crate) url: String,
+    /// Connections at the most.
+    #[serde(default = "pool_size")]
+    pub(crate) pool_size: usize,
+}
+
+/// What is written.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Parameters {
+    /// The statement; every `${…}` becomes a parameter. `${hookline_id}` identifies the record: with a unique column and
+    /// `ON CONFLICT DO NOTHING` a repeated delivery is harmless.
+    #[serde(default = "audit_sql")]
+    pub(crate) sql: String,
+    /// Statements to run at each connection, such as CREATE TABLE IF NOT EXISTS.
+    #[serde(default = "audit_setup")]
+    pub(crate) setup: String,
+}
+
+fn pool_size() -> usize {
+    4
+}
+
+fn audit_setup() -> String {
+    hookline_schemas::sql::AUDIT_POSTGRES.into()
+}
+
+fn audit_sql() -> String {
+    "INSERT INTO hookline_events (hookline_id, at, event, clientid, username, peername, topic, qos, payload, message_id, from_clientid, reason, details) \
+     VALUES (${hookline_id}, ${timestamp}, ${event}, ${clientid}, ${username}, ${peername}, ${topic}, ${qos}, ${payload}, ${id}, ${from_clientid}, ${reason}, ${.}) \
+     ON CONFLICT (hookline_id) DO NOTHING"
+        .into()
+}

@@ -1,0 +1,20 @@
+//! PostgreSQL: each record fills the placeholders of a statement, which become typed parameters. Several records go in one
+//! INSERT, a batch in one transaction. Without a statement of its own an action writes the audit table.
+
+mod client;
+mod config;
+mod request;
+mod sink;
+
+use crate::registry::{self, Kind};
+
+/// The line of the registry.
+pub(crate) const KIND: Kind = Kind {
+    name: "postgres",
+    sink: |connector, parameters, _| {
+        let (connector, parameters) = registry::both(registry::settings::<config::Connector>(connector), registry::settings::<config::Parameters>(parameters))?;
+        Ok(Box::new(sink::PostgresSink::new(connector, parameters)?))
+    },
+    connector_schema: || schemars::schema_for!(config::Connector),
+    parameters_schema: || schemars::schema_for!(config::Parameters),
+};

@@ -1,0 +1,23 @@
+//! SQLite, embedded: for those without a database server. A batch is one transaction, synced before it counts as
+//! delivered. Without a statement of its own an action writes the audit table.
+
+mod client;
+mod config;
+mod request;
+mod sink;
+
+#[cfg(test)]
+mod tests;
+
+use crate::registry::{self, Kind};
+
+/// The line of the registry.
+pub(crate) const KIND: Kind = Kind {
+    name: "sqlite",
+    sink: |connector, parameters, data_dir| {
+        let (connector, parameters) = registry::both(registry::settings::<config::Connector>(connector), registry::settings::<config::Parameters>(parameters))?;
+        Ok(Box::new(sink::SqliteSink::new(data_dir.join(connector.path), parameters)?))
+    },
+    connector_schema: || schemars::schema_for!(config::Connector),
+    parameters_schema: || schemars::schema_for!(config::Parameters),
+};

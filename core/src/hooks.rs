@@ -1,0 +1,47 @@
+//! Who wants to hear of what. An event that nobody wants is never built: asking is one test of a bit.
+
+use std::sync::Arc;
+
+use hookline_schemas::event::{About, Event, HookPoint, HookSet};
+use hookline_schemas::ports::{Hook, Outcome};
+use hookline_schemas::Client;
+
+use crate::clock;
+
+/// The hooks of a broker, fixed while it runs.
+#[derive(Clone)]
+pub struct Hooks {
+    node: Arc<str>,
+    points: HookSet,
+    hooks: Arc<[Arc<dyn Hook>]>,
+}
+
+impl std::fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hooks").field("points", &self.points).field("count", &self.hooks.len()).finish()
+    }
+}
+
+impl Hooks {
+    /// Registers hooks; they are called in this order.
+    pub fn new(node: &str, hooks: Vec<Arc<dyn Hook>>) -> Hooks {
+        let points = hooks.iter().fold(HookSet::EMPTY, |points, hook| points.union(hook.points()));
+        Hooks { node: node.into(), points, hooks: hooks.into() }
+    }
+
+    /// Whether anybody listens.
+    pub(crate) fn wants(&self, point: HookPoint) -> bool {
+        self.points.contains(point)
+    }
+
+    /// Tells everybody who wants to hear of it.
+    pub(crate) fn tell(&self, point: HookPoint, client: &Client, about: About<'_>, outcome: &mut Outcome) {
+        if !self.wants(point) {
+            return;
+        }
+        let event = Event { point, timestamp_ms: clock::now_ms(), node: &self.node, client, about };
+        for hook in self.hooks.iter().filter(|hook| hook.points().contains(point)) {
+            hook.on(&event, outcome);
+        }
+    }
+}

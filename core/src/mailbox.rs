@@ -1,0 +1,153 @@
+//! What workers send each other: entries gathered in a mailbox, one wake-up for many.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use hookline_mqtt::packet::Connect;
+use hookline_schemas::ports::Outcome;
+use hookline_schemas::{Client, Message};
+use parking_lot::Mutex;
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::router::Target;
+use crate::store::Position;
+
+/// One entry.
+#[derive(Debug)]
+pub(crate) enum Mail {
+    /// A connection whose login is decided.
+    Connection(Box<NewConnection>),
+    /// A message for sessions that live here, with its place in the store where it has one.
+    Deliver { message: Arc<Message>, targets: Arc<[Target]>, position: Option<Position> },
+    /// Commits have become durable.
+    Durable,
+    /// Take the connections down in good order, then end.
+    Stop,
+}
+
+/// A connection that has sent its CONNECT and may come in.
+#[derive(Debug)]
+pub(crate) struct NewConnection {
+    pub(crate) socket: std::net::TcpStream,
+    pub(crate) connect: Connect,
+    pub(crate) client: Arc<Client>,
+    /// The client identifier was chosen by the broker.
+    pub(crate) assigned: bool,
+    /// What the client sent behind its CONNECT.
+    pub(crate) input: Vec<u8>,
+    /// What the hooks so far want written.
+    pub(crate) outcome: Outcome,
+    /// Given back when the connection ends.
+    pub(crate) permit: ConnectionPermit,
+}
+
+/// A place among the connections of a listener.
+#[derive(Debug)]
+pub(crate) struct ConnectionPermit(Arc<AtomicUsize>);
+
+impl ConnectionPermit {
+    /// Takes a place, where fewer than `max` are taken.
+    pub(crate) fn take(places: &Arc<AtomicUsize>, max: usize) -> Option<ConnectionPermit> {
+        let taken = places.fetch_add(1, Ordering::Relaxed);
+        // From here on the place is given back when it is dropped, also at the bound.
+        let permit = ConnectionPermit(Arc::clone(places));
+        (taken < max).then_some(permit)
+    }
+}
+
+impl Drop for ConnectionPermit {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The sending end, shared.
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    entries: Mutex<Vec<Mail>>,
+    /// What waits, for back-pressure.
+    waiting: AtomicUsize,
+    /// The worker is about to wait, or does.
+    sleeping: AtomicBool,
+    event: OwnedFd,
+}
+
+/// Entries that may wait for a worker. Beyond it the others stop reading from their connections until it has caught up.
+pub(crate) const MAIL_MAX: usize = 100_000;
+
+impl Mailbox {
+    pub(crate) fn new() -> io::Result<Mailbox> {
+        let event = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+        Ok(Mailbox { entries: Mutex::default(), waiting: AtomicUsize::new(0), sleeping: AtomicBool::new(false), event })
+    }
+
+    /// What epoll is to watch.
+    pub(crate) fn event(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+
+    /// Posts entries, and wakes the worker where it sleeps.
+    pub(crate) fn post_all(&self, mail: &mut Vec<Mail>) {
+        {
+            let mut entries = self.entries.lock();
+            entries.append(mail);
+            self.waiting.store(entries.len(), Ordering::Relaxed);
+        }
+        self.wake();
+    }
+
+    /// Posts one entry.
+    pub(crate) fn post(&self, mail: Mail) {
+        {
+            let mut entries = self.entries.lock();
+            entries.push(mail);
+            self.waiting.store(entries.len(), Ordering::Relaxed);
+        }
+        self.wake();
+    }
+
+    /// Wakes the worker, where it sleeps.
+    pub(crate) fn wake(&self) {
+        // The flag is cleared before the write, so that one wake-up serves all senders.
+        if self.sleeping.swap(false, Ordering::SeqCst) {
+            // Only a full counter can fail, and then the worker is awake anyway.
+            let _written = rustix::io::write(&self.event, &1u64.to_ne_bytes());
+        }
+    }
+
+    /// Whether senders should hold back.
+    pub(crate) fn is_full(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) >= MAIL_MAX
+    }
+
+    /// Announces that the worker is going to wait; `false` where there is mail already.
+    pub(crate) fn fall_asleep(&self) -> bool {
+        self.sleeping.store(true, Ordering::SeqCst);
+        if self.entries.lock().is_empty() {
+            return true;
+        }
+        self.sleeping.store(false, Ordering::SeqCst);
+        false
+    }
+
+    /// The worker is awake.
+    pub(crate) fn awake(&self) {
+        self.sleeping.store(false, Ordering::SeqCst);
+    }
+
+    /// Resets the event after a wake-up.
+    pub(crate) fn drain_event(&self) {
+        let mut counter = [0u8; 8];
+        // Nothing to read means that nobody woke us: fine, too.
+        let _read = rustix::io::read(&self.event, &mut counter);
+    }
+
+    /// Takes all entries; `into` gives its memory in exchange.
+    pub(crate) fn take(&self, into: &mut Vec<Mail>) {
+        debug_assert!(into.is_empty(), "the last mail was handled");
+        std::mem::swap(&mut *self.entries.lock(), into);
+        self.waiting.store(0, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,205 @@
+//! The in-flight window of messages to a client.
+//!
+//! A message's packet identifier follows from its sequence number: `sequence % 65535 + 1`. So a message that is sent
+//! again after a crash has the identifier it had before, though nothing was stored about it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use hookline_mqtt::QoS;
+use hookline_schemas::Message;
+
+/// Packet identifiers run from 1 to this.
+const PACKET_IDS: u64 = 65_535;
+/// How far the oldest unacknowledged message may be behind the newest: identifiers must stay unique.
+const SPAN_MAX: usize = 60_000;
+
+/// A place in the window.
+#[derive(Debug, Clone)]
+pub(crate) enum Entry {
+    /// Sent, not acknowledged.
+    Sent { message: Arc<Message>, qos: QoS, flags: u8, bytes: u64 },
+    /// QoS 2: PUBREC has come, PUBREL was sent.
+    Released { bytes: u64 },
+    /// Nothing is to be done any more.
+    Done,
+}
+
+/// The window: entries in the order of their sequence, acknowledged in any order.
+#[derive(Debug)]
+pub(crate) struct Inflight {
+    front: u64,
+    entries: VecDeque<Entry>,
+    active: usize,
+}
+
+/// What a PUBREC means.
+#[derive(Debug)]
+pub(crate) enum PubRec {
+    /// The message has arrived; PUBREL is due.
+    Released { sequence: u64, message: Arc<Message> },
+    /// It had come before; PUBREL again.
+    Again,
+    /// There is no such packet identifier.
+    Unknown,
+}
+
+impl Inflight {
+    /// An empty window whose first message has that sequence.
+    pub(crate) fn starting_at(front: u64) -> Inflight {
+        Inflight { front, entries: VecDeque::new(), active: 0 }
+    }
+
+    /// The sequence of the next message.
+    pub(crate) fn next(&self) -> u64 {
+        self.front + self.entries.len() as u64
+    }
+
+    /// The packet identifier of the next message.
+    pub(crate) fn next_packet_id(&self) -> u16 {
+        packet_id(self.next())
+    }
+
+    /// Whether another message may be sent, where `window` may be on their way.
+    pub(crate) fn has_room(&self, window: u16) -> bool {
+        self.active < usize::from(window) && self.entries.len() < SPAN_MAX
+    }
+
+    /// Adds the next message; its packet identifier.
+    pub(crate) fn push(&mut self, entry: Entry) -> u16 {
+        let packet_id = packet_id(self.next());
+        match entry {
+            Entry::Done if self.entries.is_empty() => self.front += 1,
+            Entry::Done => self.entries.push_back(Entry::Done),
+            active => {
+                self.active += 1;
+                self.entries.push_back(active);
+            }
+        }
+        packet_id
+    }
+
+    /// PUBACK: the sequence, size and message that it settles.
+    pub(crate) fn acknowledge(&mut self, packet_id: u16) -> Option<(u64, u64, Arc<Message>)> {
+        let index = self.index(packet_id)?;
+        let Entry::Sent { qos: QoS::AtLeastOnce, bytes, message, .. } = &self.entries[index] else { return None };
+        let result = (self.front + index as u64, *bytes, Arc::clone(message));
+        self.finish(index);
+        Some(result)
+    }
+
+    /// PUBREC without an error.
+    pub(crate) fn release(&mut self, packet_id: u16) -> PubRec {
+        let Some(index) = self.index(packet_id) else { return PubRec::Unknown };
+        match &self.entries[index] {
+            Entry::Sent { qos: QoS::ExactlyOnce, message, bytes, .. } => {
+                let message = Arc::clone(message);
+                self.entries[index] = Entry::Released { bytes: *bytes };
+                PubRec::Released { sequence: self.front + index as u64, message }
+            }
+            Entry::Released { .. } => PubRec::Again,
+            _ => PubRec::Unknown,
+        }
+    }
+
+    /// PUBCOMP, or PUBREC with an error: the sequence and size that it settles.
+    pub(crate) fn complete(&mut self, packet_id: u16) -> Option<(u64, u64)> {
+        let index = self.index(packet_id)?;
+        let bytes = match &self.entries[index] {
+            Entry::Released { bytes } | Entry::Sent { qos: QoS::ExactlyOnce, bytes, .. } => *bytes,
+            _ => return None,
+        };
+        let result = (self.front + index as u64, bytes);
+        self.finish(index);
+        Some(result)
+    }
+
+    /// What is on its way, oldest first, with the packet identifiers: to be sent again after a reconnection.
+    pub(crate) fn unfinished(&self) -> impl Iterator<Item = (u16, &Entry)> {
+        let numbered = (self.front..).zip(&self.entries);
+        numbered.filter(|(_, entry)| !matches!(entry, Entry::Done)).map(|(sequence, entry)| (packet_id(sequence), entry))
+    }
+
+    fn index(&self, packet_id: u16) -> Option<usize> {
+        let id = u64::from(packet_id.checked_sub(1)?);
+        let index = ((id + PACKET_IDS - self.front % PACKET_IDS) % PACKET_IDS) as usize;
+        (index < self.entries.len()).then_some(index)
+    }
+
+    fn finish(&mut self, index: usize) {
+        self.entries[index] = Entry::Done;
+        self.active -= 1;
+        while matches!(self.entries.front(), Some(Entry::Done)) {
+            self.entries.pop_front();
+            self.front += 1;
+        }
+    }
+}
+
+fn packet_id(sequence: u64) -> u16 {
+    (sequence % PACKET_IDS + 1) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use hookline_mqtt::Properties;
+    use hookline_schemas::{Client, MessageId};
+
+    use super::*;
+
+    fn sent(qos: QoS) -> Entry {
+        let message = Message {
+            id: MessageId(0),
+            received_at_ms: 0,
+            from: Arc::new(Client::internal("t")),
+            topic: "t".into(),
+            payload: Bytes::new(),
+            qos,
+            retain: false,
+            dup: false,
+            properties: Properties::default(),
+            hops: 0,
+        };
+        Entry::Sent { message: Arc::new(message), qos, flags: 0, bytes: 1 }
+    }
+
+    #[test]
+    fn acknowledgements_settle_in_any_order() {
+        let mut window = Inflight::starting_at(65_534);
+        let ids: Vec<u16> = (0..3).map(|_| window.push(sent(QoS::AtLeastOnce))).collect();
+        assert_eq!(ids, [65_535, 1, 2], "identifiers wrap and skip zero");
+        assert!(!window.has_room(3));
+        assert_eq!(window.acknowledge(1).map(|(sequence, ..)| sequence), Some(65_535));
+        assert!(window.acknowledge(1).is_none(), "only once");
+        assert!(window.has_room(3));
+        assert_eq!(window.unfinished().map(|(id, _)| id).collect::<Vec<_>>(), [65_535, 2]);
+        assert_eq!(window.acknowledge(65_535).map(|(sequence, ..)| sequence), Some(65_534));
+        assert_eq!(window.next(), 65_537);
+        assert_eq!(window.push(sent(QoS::AtLeastOnce)), 3);
+    }
+
+    #[test]
+    fn qos_2_takes_both_steps() {
+        let mut window = Inflight::starting_at(0);
+        let id = window.push(sent(QoS::ExactlyOnce));
+        assert!(window.acknowledge(id).is_none(), "PUBACK does not settle QoS 2");
+        assert!(matches!(window.release(id), PubRec::Released { sequence: 0, .. }));
+        assert!(matches!(window.release(id), PubRec::Again));
+        assert_eq!(window.complete(id), Some((0, 1)));
+        assert!(matches!(window.release(id), PubRec::Unknown));
+        assert!(window.complete(id).is_none());
+    }
+
+    #[test]
+    fn settled_places_are_skipped() {
+        let mut window = Inflight::starting_at(5);
+        window.push(Entry::Done);
+        assert_eq!(window.push(sent(QoS::AtLeastOnce)), 7);
+        window.push(Entry::Done);
+        assert_eq!(window.push(sent(QoS::AtLeastOnce)), 9);
+        assert!(window.acknowledge(8).is_none());
+        assert!(window.acknowledge(7).is_some());
+        assert_eq!(window.unfinished().map(|(id, _)| id).collect::<Vec<_>>(), [9]);
+    }
+}

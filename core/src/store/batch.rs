@@ -1,0 +1,117 @@
+//! What is to be written together: records for queues, and changes to everything else that is durable.
+
+use hookline_schemas::QueueId;
+
+use super::chunk::{ChunkBuilder, Target};
+use super::keys;
+use super::queue::QueueKind;
+
+/// One atomic write in the making. It is emptied by the commit and keeps its memory.
+#[derive(Debug, Default)]
+pub struct Batch {
+    pub(super) chunks: Vec<ChunkBuilder>,
+    pub(super) changes: Vec<Change>,
+    pub(super) removed: Vec<QueueId>,
+}
+
+/// A record of a batch, before its position is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordHandle {
+    pub(super) chunk: u32,
+    pub(super) ordinal: u16,
+}
+
+#[derive(Debug)]
+pub(super) enum Change {
+    Put { family: &'static str, key: Vec<u8>, value: Vec<u8> },
+    Delete { family: &'static str, key: Vec<u8> },
+    DeleteRange { family: &'static str, from: Vec<u8>, to: Vec<u8> },
+}
+
+impl Batch {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.chunks.is_empty() && self.changes.is_empty() && self.removed.is_empty()
+    }
+
+    /// Adds a record for `targets`; `write` appends its body.
+    pub(crate) fn record(&mut self, targets: &[Target], write: impl FnOnce(&mut Vec<u8>)) -> RecordHandle {
+        if self.chunks.last().is_none_or(|chunk| chunk.is_full() || !chunk.fits(targets.len())) {
+            self.chunks.push(ChunkBuilder::default());
+        }
+        let index = self.chunks.len() - 1;
+        let ordinal = self.chunks[index].push(targets, write);
+        RecordHandle { chunk: index as u32, ordinal }
+    }
+
+    pub(super) fn put(&mut self, family: &'static str, key: Vec<u8>, value: Vec<u8>) {
+        self.changes.push(Change::Put { family, key, value });
+    }
+
+    fn delete(&mut self, family: &'static str, key: Vec<u8>) {
+        self.changes.push(Change::Delete { family, key });
+    }
+
+    /// Stores what is kept of a session.
+    pub(crate) fn put_session(&mut self, client_id: &str, value: Vec<u8>) {
+        self.put(keys::SESSION, client_id.as_bytes().to_vec(), value);
+    }
+
+    /// Ends a session: itself, its subscriptions, its queue and all that waits in it.
+    pub(crate) fn delete_session(&mut self, client_id: &str, queue: QueueId) {
+        self.delete(keys::SESSION, client_id.as_bytes().to_vec());
+        for family in [keys::SUBSCRIPTION, keys::RECEIVED] {
+            let (from, to) = (keys::queue(queue).to_vec(), keys::behind_queue(queue).to_vec());
+            self.changes.push(Change::DeleteRange { family, from, to });
+        }
+        self.delete(keys::QUEUE, keys::queue(queue).to_vec());
+        self.delete(keys::CURSOR, keys::queue(queue).to_vec());
+        self.removed.push(queue);
+    }
+
+    /// Stores a subscription of a durable session.
+    pub(crate) fn put_subscription(&mut self, queue: QueueId, filter: &str, value: Vec<u8>) {
+        self.put(keys::SUBSCRIPTION, keys::in_queue(queue, filter.as_bytes()), value);
+    }
+
+    /// Ends a subscription of a durable session.
+    pub(crate) fn delete_subscription(&mut self, queue: QueueId, filter: &str) {
+        self.delete(keys::SUBSCRIPTION, keys::in_queue(queue, filter.as_bytes()));
+    }
+
+    /// Remembers that a QoS 2 message of a durable session has been taken.
+    pub(crate) fn put_received(&mut self, queue: QueueId, packet_id: u16) {
+        self.put(keys::RECEIVED, keys::in_queue(queue, &packet_id.to_be_bytes()), Vec::new());
+    }
+
+    /// Forgets it, at its PUBREL.
+    pub(crate) fn delete_received(&mut self, queue: QueueId, packet_id: u16) {
+        self.delete(keys::RECEIVED, keys::in_queue(queue, &packet_id.to_be_bytes()));
+    }
+
+    /// Stores a retained message.
+    pub(crate) fn put_retained(&mut self, topic: &str, message: Vec<u8>) {
+        self.put(keys::RETAINED, topic.as_bytes().to_vec(), message);
+    }
+
+    /// Clears a retained message.
+    pub(crate) fn delete_retained(&mut self, topic: &str) {
+        self.delete(keys::RETAINED, topic.as_bytes().to_vec());
+    }
+
+    /// Makes a queue known.
+    pub(super) fn put_queue(&mut self, id: QueueId, kind: QueueKind, name: &str) {
+        self.put(keys::QUEUE, keys::queue(id).to_vec(), [&[kind as u8], name.as_bytes()].concat());
+    }
+
+    /// Stores how far a queue is.
+    pub(super) fn put_cursor(&mut self, id: QueueId, cursor: Vec<u8>) {
+        self.put(keys::CURSOR, keys::queue(id).to_vec(), cursor);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.chunks.clear();
+        self.changes.clear();
+        self.removed.clear();
+    }
+}

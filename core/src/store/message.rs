@@ -1,0 +1,96 @@
+//! The form of a message in a chunk.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hookline_mqtt::{Properties, QoS, property::carrier, read::Reader, write};
+use hookline_schemas::{Client, Message, MessageId};
+
+const RETAIN: u8 = 4;
+const USERNAME: u8 = 8;
+
+/// Appends a message.
+pub(crate) fn encode_message(out: &mut Vec<u8>, message: &Message) {
+    let username = message.from.username.as_deref();
+    let flags = message.qos as u8 | if message.retain { RETAIN } else { 0 } | if username.is_some() { USERNAME } else { 0 };
+    out.push(flags);
+    out.push(message.hops);
+    out.extend_from_slice(&message.id.0.to_be_bytes());
+    out.extend_from_slice(&message.received_at_ms.to_be_bytes());
+    write::string(out, &message.topic);
+    write::string(out, &message.from.client_id);
+    if let Some(username) = username {
+        write::string(out, username);
+    }
+    write::string(out, &message.from.peer.to_string());
+    message.properties.encode(out);
+    out.extend_from_slice(&message.payload);
+}
+
+/// What [`encode_message`] appends, bytes; of properties only an estimate, as the account of a queue needs it.
+pub(crate) fn encoded_len(message: &Message) -> usize {
+    let username = message.from.username.as_ref().map_or(0, |username| 2 + username.len());
+    26 + 2 + message.topic.len() + 2 + message.from.client_id.len() + username + 16 + message.payload.len()
+}
+
+/// Reads a message; the payload shares the memory of `bytes`. `None`: it is damaged.
+pub(crate) fn decode_message(bytes: &Bytes) -> Option<Message> {
+    let mut reader = Reader::new(bytes);
+    let flags = reader.u8().ok()?;
+    let hops = reader.u8().ok()?;
+    let id = MessageId(u128::from_be_bytes(reader.take(16).ok()?.try_into().ok()?));
+    let received_at_ms = u64::from_be_bytes(reader.take(8).ok()?.try_into().ok()?);
+    let topic: Arc<str> = reader.string().ok()?.into();
+    let mut from = Client::internal(reader.string().ok()?);
+    if flags & USERNAME != 0 {
+        from.username = Some(reader.string().ok()?.into());
+    }
+    from.peer = reader.string().ok()?.parse::<SocketAddr>().ok()?;
+    let properties = Properties::decode(&mut reader, carrier::PUBLISH | carrier::WILL).ok()?;
+    let payload = bytes.slice_ref(reader.rest());
+    Some(Message {
+        id,
+        received_at_ms,
+        from: Arc::new(from),
+        topic,
+        payload,
+        qos: QoS::from_bits(flags & 3)?,
+        retain: flags & RETAIN != 0,
+        dup: false,
+        properties,
+        hops,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_comes_back_as_it_was() {
+        let mut properties = Properties::default();
+        properties.push_user("a", "b");
+        let mut from = Client::internal("device-7");
+        from.username = Some("u".into());
+        from.peer = "[::1]:4711".parse().expect("an address");
+        let message = Message {
+            id: MessageId(7 << 100 | 9),
+            received_at_ms: 1_700_000_000_123,
+            from: Arc::new(from),
+            topic: "a/ä".into(),
+            payload: Bytes::from_static(&[0, 255, 7]),
+            qos: QoS::ExactlyOnce,
+            retain: true,
+            dup: false,
+            properties,
+            hops: 3,
+        };
+        let mut bytes = Vec::new();
+        encode_message(&mut bytes, &message);
+        let back = decode_message(&bytes.into()).expect("valid");
+        assert_eq!(format!("{:?}", (back.id, &back.topic, &back.payload, back.qos, back.retain, &back.properties, back.hops)),
+            format!("{:?}", (message.id, &message.topic, &message.payload, message.qos, message.retain, &message.properties, message.hops)));
+        assert_eq!((&back.from.client_id, &back.from.username, back.from.peer), (&message.from.client_id, &message.from.username, message.from.peer));
+    }
+}

@@ -1,0 +1,141 @@
+//! The durable store: one RocksDB in which one write holds every consequence of one turn of a worker.
+//!
+//! In: a [`Batch`] of records for queues and of changes to sessions, subscriptions and retained messages.
+//! Out: a [`Ticket`], and later the word that everything up to it is durable; records, to whoever reads a [`Queue`].
+//!
+//! Records of one commit lie together in a chunk; a queue is a list of positions in memory, rebuilt from the chunks at start.
+
+mod batch;
+mod chunk;
+mod commit;
+mod cursor;
+mod keys;
+mod message;
+mod open;
+mod queue;
+mod reader;
+mod reclaim;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use hookline_schemas::QueueId;
+use hookline_schemas::config::DurabilityLevel;
+use parking_lot::{Condvar, Mutex, RwLock};
+use rocksdb::DB;
+
+pub use batch::{Batch, RecordHandle};
+pub use chunk::Position;
+pub(crate) use chunk::Target as QueueTarget;
+pub use commit::{Committed, Ticket};
+pub(crate) use message::{decode_message, encode_message, encoded_len};
+pub use open::Opened;
+pub use queue::{Bounds, Queue, QueueKind};
+pub use open::StoredSession;
+pub(crate) use queue::Settlement;
+pub(crate) use reader::ChunkCache;
+pub use reader::{ActionQueue, DeadLetter};
+
+use crate::HashMap;
+use commit::Writer;
+use reclaim::Live;
+
+/// Why the store could not do it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    #[error("cannot open the store in {path}: {problem}")]
+    Open { path: PathBuf, problem: String },
+    #[error("cannot write to the store: {0}")]
+    Write(String),
+    #[error("cannot read from the store: {0}")]
+    Read(String),
+    #[error("chunk {chunk} is damaged: {problem}")]
+    Damaged { chunk: u64, problem: &'static str },
+}
+
+/// Somebody who waits for tickets: called from the store's thread after each sync.
+pub type Waker = Arc<dyn Fn() + Send + Sync>;
+
+/// The store. Shared by all workers.
+pub struct Store {
+    db: DB,
+    node: String,
+    level: DurabilityLevel,
+    writer: Mutex<Writer>,
+    queues: RwLock<HashMap<QueueId, Arc<Queue>>>,
+    next_queue: AtomicU64,
+    live: Mutex<Live>,
+    /// Queues whose cursor in memory is ahead of the one in the database.
+    dirty: Mutex<Vec<Arc<Queue>>>,
+    /// The last commit that is durable at the level in force.
+    durable: AtomicU64,
+    /// The last chunk that readers may see.
+    visible: AtomicU64,
+    wakers: RwLock<Vec<Waker>>,
+    sync_wanted: Condvar,
+    stopping: AtomicBool,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("node", &self.node).field("level", &self.level).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// The folder of the store inside the data folder.
+    pub fn folder(data_dir: &Path) -> PathBuf {
+        data_dir.join("store")
+    }
+
+    /// What an acknowledgement waits for.
+    pub fn level(&self) -> DurabilityLevel {
+        self.level
+    }
+
+    /// The name of the node, as in every `hookline_id`.
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// Everything up to this ticket is durable.
+    pub fn durable(&self) -> Ticket {
+        Ticket(self.durable.load(Ordering::Acquire))
+    }
+
+    /// The queue with that number.
+    pub fn queue(&self, id: QueueId) -> Option<Arc<Queue>> {
+        self.queues.read().get(&id).cloned()
+    }
+
+    /// All queues, for accounts and reports.
+    pub fn queues(&self) -> Vec<Arc<Queue>> {
+        self.queues.read().values().cloned().collect()
+    }
+
+    /// Calls `waker` after each sync from now on.
+    pub fn add_waker(&self, waker: Waker) {
+        self.wakers.write().push(waker);
+    }
+
+    /// Whether a chunk may be read: everything before it is durable.
+    fn is_visible(&self, position: Position) -> bool {
+        position.chunk() <= self.visible.load(Ordering::Acquire)
+    }
+
+    /// Writes what is pending, syncs, and ends the store's thread. Tickets that were given out are durable after it.
+    pub fn close(&self) {
+        {
+            let _writer = self.writer.lock();
+            self.stopping.store(true, Ordering::Release);
+            self.sync_wanted.notify_all();
+        }
+        let thread = self.thread.lock().take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the store's thread panicked");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Reading: records of a queue by their sequence, for sessions and for the delivery to sinks.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hookline_schemas::ports::{BoxFuture, Ledger, QueueError, QueueReader, Unreadable};
+use hookline_schemas::record::decode_row;
+use hookline_schemas::{Message, QueueId, Record};
+use parking_lot::Mutex;
+
+use super::chunk::{Chunk, Position};
+use super::queue::{Queue, Settlement};
+use super::{Error, Store, decode_message, keys};
+
+/// The chunk that was read last: the next record is mostly in it, too.
+#[derive(Debug, Default)]
+pub(crate) struct ChunkCache(Option<(u64, Chunk)>);
+
+impl Store {
+    /// The bytes of a record. They share the chunk's memory.
+    fn body(&self, position: Position, cache: &mut ChunkCache) -> Result<Bytes, Error> {
+        let number = position.chunk();
+        let damaged = |problem| Error::Damaged { chunk: number, problem };
+        if cache.0.as_ref().is_none_or(|(cached, _)| *cached != number) {
+            let bytes = self.db.get_cf(self.family(keys::CHUNK), number.to_be_bytes()).map_err(|error| Error::Read(error.to_string()))?;
+            let chunk = Chunk::parse(bytes.ok_or(damaged("it is missing"))?.into()).map_err(damaged)?;
+            cache.0 = Some((number, chunk));
+        }
+        let body = cache.0.as_ref().and_then(|(_, chunk)| chunk.body(position.ordinal()));
+        body.ok_or(damaged("it has fewer records"))
+    }
+
+    /// What a record takes in the store, bytes; 0 where it cannot be read.
+    pub(super) fn record_bytes(&self, queue: &Queue, sequence: u64) -> u64 {
+        let position = queue.position(sequence);
+        position.and_then(|position| self.body(position, &mut ChunkCache::default()).ok()).map_or(0, |body| body.len() as u64)
+    }
+
+    /// A message of a session's queue. `None`: it is settled, or not durable yet.
+    pub(crate) fn message(&self, queue: &Queue, sequence: u64, cache: &mut ChunkCache) -> Result<Option<StoredMessage>, Error> {
+        let Some(position) = queue.position(sequence).filter(|position| self.is_visible(*position)) else { return Ok(None) };
+        let body = self.body(position, cache)?;
+        let flags = cache.0.as_ref().and_then(|(_, chunk)| chunk.flags(position.ordinal(), queue.id())).unwrap_or_default();
+        let damaged = Error::Damaged { chunk: position.chunk(), problem: "a message cannot be decoded" };
+        let message = decode_message(&body).ok_or(damaged)?;
+        Ok(Some(StoredMessage { message, bytes: body.len() as u64, flags }))
+    }
+}
+
+/// A message of a session's queue, as the store has it.
+#[derive(Debug)]
+pub(crate) struct StoredMessage {
+    pub(crate) message: Message,
+    pub(crate) bytes: u64,
+    /// Of the subscription that it came by.
+    pub(crate) flags: u8,
+}
+
+/// The queue of an action, for the worker that delivers from it.
+#[derive(Debug)]
+pub struct ActionQueue {
+    store: Arc<Store>,
+    queue: Arc<Queue>,
+    cache: Mutex<ChunkCache>,
+}
+
+/// A record that the sink refused for good.
+#[derive(Debug, Clone)]
+pub struct DeadLetter {
+    pub queue: QueueId,
+    pub sequence: u64,
+    pub error: String,
+    /// When it came here, milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// The row as it was stored; `None`: it cannot be decoded.
+    pub row: Option<hookline_schemas::Value>,
+}
+
+impl ActionQueue {
+    /// The reading end of a queue. There must be only one.
+    pub fn new(store: Arc<Store>, queue: Arc<Queue>) -> ActionQueue {
+        ActionQueue { store, queue, cache: Mutex::default() }
+    }
+
+    fn hookline_id(&self, position: Position) -> String {
+        format!("{}:{}:{:x}", self.store.node, self.queue.id().0, position.0)
+    }
+
+    fn record(&self, sequence: u64, position: Position, cache: &mut ChunkCache) -> Result<Result<Record, Unreadable>, Error> {
+        let body = match self.store.body(position, cache) {
+            Ok(body) => body,
+            Err(error @ Error::Damaged { .. }) => return Ok(Err(Unreadable { sequence, bytes: 0, problem: error.to_string() })),
+            Err(error) => return Err(error),
+        };
+        let bytes = body.len() as u32;
+        Ok(match decode_row(&body) {
+            Ok(row) => Ok(Record { sequence, hookline_id: self.hookline_id(position), bytes, row }),
+            Err(error) => Err(Unreadable { sequence, bytes, problem: error.to_string() }),
+        })
+    }
+}
+
+impl QueueReader for ActionQueue {
+    fn front(&self) -> u64 {
+        self.queue.front()
+    }
+
+    fn read(&self, records_max: usize, bytes_max: usize) -> Result<Vec<Result<Record, Unreadable>>, QueueError> {
+        let mut cache = self.cache.lock();
+        let mut records = Vec::new();
+        let mut bytes = 0;
+        for (sequence, position) in self.queue.positions(self.queue.front(), records_max) {
+            if bytes >= bytes_max || !self.store.is_visible(position) {
+                break;
+            }
+            let record = self.record(sequence, position, &mut cache).map_err(|error| QueueError(error.to_string()))?;
+            bytes += record.as_ref().map_or_else(|unreadable| unreadable.bytes, |record| record.bytes) as usize;
+            records.push(record);
+        }
+        Ok(records)
+    }
+
+    fn wait(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            loop {
+                let notified = self.queue.ready.notified();
+                let first = self.queue.positions(self.queue.front(), 1);
+                if first.first().is_some_and(|(_, position)| self.store.is_visible(*position)) {
+                    return;
+                }
+                notified.await;
+            }
+        })
+    }
+
+    fn delivered(&self, sequence: u64, bytes: u64) {
+        let front = self.queue.front();
+        let count = sequence + 1 - front.min(sequence + 1);
+        // The bytes are settled with the last record: only their sum is known here.
+        let records = (front..=sequence).map(|s| (s, if s == sequence { bytes } else { 0 }));
+        if count > 0 {
+            self.store.settle(&self.queue, records, Settlement::Delivered);
+        }
+    }
+
+    fn dead_letter(&self, sequence: u64, bytes: u64, error: &str) -> Result<(), QueueError> {
+        let position = self.queue.position(sequence);
+        let body = position.and_then(|position| self.store.body(position, &mut self.cache.lock()).ok()).unwrap_or_default();
+        let now = crate::clock::now_ms().to_be_bytes();
+        let value = [&now[..], &(error.len() as u32).to_be_bytes(), error.as_bytes(), &body].concat();
+        // The letter first: a crash in between repeats the record, and its letter takes the same place again.
+        let key = keys::in_queue(self.queue.id(), &sequence.to_be_bytes());
+        self.store.db.put_cf(self.store.family(keys::DEAD), key, value).map_err(|error| QueueError(error.to_string()))?;
+        self.store.settle(&self.queue, [(sequence, bytes)], Settlement::DeadLettered);
+        Ok(())
+    }
+
+    fn ledger(&self) -> Ledger {
+        self.queue.ledger()
+    }
+}
+
+impl Store {
+    /// The dead letters of a queue, oldest first, at most `count`.
+    pub fn dead_letters(&self, queue: QueueId, count: usize) -> Result<Vec<DeadLetter>, Error> {
+        let from = keys::queue(queue);
+        let mode = rocksdb::IteratorMode::From(&from, rocksdb::Direction::Forward);
+        let mut letters = Vec::new();
+        for pair in self.db.iterator_cf(self.family(keys::DEAD), mode).take(count) {
+            let (key, value) = pair.map_err(|error| Error::Read(error.to_string()))?;
+            if keys::number(&key) != Some(queue.0) {
+                break;
+            }
+            let sequence = key.get(8..).and_then(keys::number).unwrap_or_default();
+            let at_ms = keys::number(&value).unwrap_or_default();
+            let length = value.get(8..12).map_or(0, |b| u32::from_be_bytes(b.try_into().expect("four bytes"))) as usize;
+            let error = value.get(12..12 + length).map(|b| String::from_utf8_lossy(b).into_owned()).unwrap_or_default();
+            let body = Bytes::copy_from_slice(value.get(12 + length..).unwrap_or_default());
+            letters.push(DeadLetter { queue, sequence, error, at_ms, row: decode_row(&body).ok() });
+        }
+        Ok(letters)
+    }
+}

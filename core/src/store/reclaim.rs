@@ -1,0 +1,82 @@
+//! Free space: which chunks still hold something that waits, and the deletion of the oldest that do not.
+
+use std::collections::BTreeMap;
+
+use rocksdb::WriteBatch;
+
+use super::chunk::Position;
+use super::{Store, keys};
+
+/// For each chunk how many records of queues wait in it.
+#[derive(Debug, Default)]
+pub(super) struct Live {
+    chunks: BTreeMap<u64, u32>,
+    /// Chunks below it are deleted, or about to be.
+    floor: u64,
+    /// Chunks that became free since the last deletion.
+    free: u64,
+}
+
+/// Chunks that are deleted together: each deletion of a range is a burden on later reads.
+const CHUNKS_PER_RECLAIM: u64 = 2048;
+
+impl Live {
+    pub(super) fn starting_at(floor: u64) -> Live {
+        Live { floor, ..Live::default() }
+    }
+
+    pub(super) fn add(&mut self, chunk: u64, references: u32) {
+        *self.chunks.entry(chunk).or_default() += references;
+    }
+
+    pub(super) fn forget(&mut self, first: u64, count: usize) {
+        for chunk in first..first + count as u64 {
+            self.chunks.remove(&chunk);
+        }
+    }
+
+    pub(super) fn release(&mut self, positions: impl IntoIterator<Item = Position>) {
+        for position in positions {
+            if let Some(count) = self.chunks.get_mut(&position.chunk()) {
+                *count = count.saturating_sub(1);
+            }
+        }
+    }
+
+    /// Moves the floor up to the first chunk that something waits in, but not beyond `limit`; the range that became free.
+    fn advance(&mut self, limit: u64) -> Option<(u64, u64)> {
+        while let Some(entry) = self.chunks.first_entry().filter(|entry| *entry.get() == 0 && *entry.key() < limit) {
+            self.floor = entry.key() + 1;
+            entry.remove();
+            self.free += 1;
+        }
+        (self.free >= CHUNKS_PER_RECLAIM).then(|| {
+            self.free = 0;
+            (0, self.floor)
+        })
+    }
+}
+
+impl Store {
+    /// Deletes chunks that nothing waits in, once there are enough of them.
+    ///
+    /// The cursors go first, and are synced: a deleted chunk means that its records are settled.
+    pub(super) fn reclaim_if_worthwhile(&self) {
+        let limit = self.visible.load(std::sync::atomic::Ordering::Acquire);
+        let Some((from, to)) = self.live.lock().advance(limit) else { return };
+        let mut write = WriteBatch::default();
+        self.add_cursors(&mut write, usize::MAX);
+        write.put_cf(self.family(keys::META), keys::FLOOR, to.to_be_bytes());
+        if let Err(error) = self.db.write(write) {
+            tracing::error!(%error, "cannot write the floor of the store; its space stays taken");
+            return;
+        }
+        self.sync_or_die();
+        let family = self.family(keys::CHUNK);
+        let (from, to) = (from.to_be_bytes(), to.to_be_bytes());
+        let deleted = self.db.delete_file_in_range_cf(family, from, to).and_then(|()| self.db.delete_range_cf(family, from, to));
+        if let Err(error) = deleted {
+            tracing::error!(%error, "cannot delete old chunks; their space stays taken");
+        }
+    }
+}

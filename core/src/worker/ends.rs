@@ -1,0 +1,174 @@
+//! Ends: of connections, with their wills, and of sessions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hookline_mqtt::packet::Will;
+use hookline_mqtt::{PropertyId, ReasonCode};
+use hookline_schemas::event::{About, HookPoint};
+use hookline_schemas::{Client, Message};
+
+use super::connection::End;
+use super::timers::Due;
+use super::{Outbox, Worker};
+use crate::clock;
+use crate::metrics::Counters;
+use crate::router::Address;
+use crate::slab::Key;
+
+/// How long a peer that reads nothing may keep a connection that is over.
+const LINGER: Duration = Duration::from_secs(5);
+
+impl Worker {
+    /// Ends a connection: its session goes on without it, or ends, too. The socket is closed once its output is written.
+    pub(super) fn end(&mut self, key: Key, end: End) {
+        let Some(connection) = self.connections.get_mut(key).filter(|connection| connection.ending.is_none()) else { return };
+        connection.ending = Some(end.clone());
+        let client = Arc::clone(&connection.client);
+        let session = connection.session;
+        Counters::count(&self.counters.disconnected);
+        self.timers.set(self.now + LINGER, Due::KeepAlive(key));
+        self.mark_dirty(key);
+        let Some(resident) = self.sessions.get_mut(session) else { return };
+        let was_in = resident.connection == Some(key);
+        if was_in {
+            self.tell(HookPoint::ClientDisconnected, &client, About::End { reason: end.reason, properties: &end.properties });
+        }
+        self.detach(session, key, &client, end.graceful);
+    }
+
+    /// Takes a connection from its session.
+    fn detach(&mut self, session: Key, key: Key, client: &Arc<Client>, graceful: bool) {
+        let now = self.now;
+        let Some(resident) = self.sessions.get_mut(session) else { return };
+        if resident.connection != Some(key) && resident.arriving != Some(key) {
+            return;
+        }
+        resident.connection = None;
+        resident.arriving = None;
+        if graceful {
+            resident.will = None;
+        }
+        let expiry_secs = match &mut resident.outbox {
+            Outbox::Memory(_) => 0,
+            Outbox::Durable { state, ahead, .. } => {
+                state.disconnected_at_ms = clock::now_ms();
+                ahead.clear();
+                state.expiry_secs
+            }
+        };
+        if expiry_secs == 0 {
+            self.publish_will(session);
+            return self.terminate(session, "normal");
+        }
+        if let Outbox::Durable { state, .. } = &resident.outbox {
+            self.batch.put_session(&client.client_id, state.encode());
+        }
+        resident.expires_at = (expiry_secs != u32::MAX).then(|| now + Duration::from_secs(expiry_secs.into()));
+        let delay_secs = resident.will.as_ref().and_then(|will| will.properties.number(PropertyId::WillDelayInterval)).unwrap_or(0);
+        // [MQTT-3.1.2-8] The will is due when its delay is over or the session ends, whichever is first.
+        resident.will_at = resident.will.as_ref().map(|_| now + Duration::from_secs(delay_secs.min(expiry_secs).into()));
+        let due = [resident.expires_at, resident.will_at];
+        for at in due.into_iter().flatten() {
+            self.timers.set(at, Due::Session(session));
+        }
+        if delay_secs == 0 {
+            self.publish_will(session);
+        }
+    }
+
+    /// Publishes the will of a session, once.
+    fn publish_will(&mut self, session: Key) {
+        let Some(resident) = self.sessions.get_mut(session) else { return };
+        resident.will_at = None;
+        let Some(will) = resident.will.take() else { return };
+        let message = self.will_message(session, will);
+        self.internal.extend(message);
+    }
+
+    fn will_message(&mut self, session: Key, will: Will) -> Option<Message> {
+        let from = Arc::clone(&self.sessions.get(session)?.session.client);
+        let mut properties = will.properties;
+        properties.retain(|property| property.id != PropertyId::WillDelayInterval);
+        Some(Message {
+            id: self.message_id(),
+            received_at_ms: clock::now_ms(),
+            from,
+            topic: will.topic.into(),
+            payload: will.payload.into(),
+            qos: will.qos,
+            retain: will.retain,
+            dup: false,
+            properties,
+            hops: 0,
+        })
+    }
+
+    /// A session without a connection may have something due.
+    pub(super) fn check_session(&mut self, session: Key) {
+        let Some(resident) = self.sessions.get(session) else { return };
+        if resident.connection.is_some() || resident.arriving.is_some() {
+            return;
+        }
+        let is_due = |at: Option<std::time::Instant>| at.is_some_and(|at| at <= self.now);
+        let (will, expired) = (is_due(resident.will_at), is_due(resident.expires_at));
+        if will || expired {
+            self.publish_will(session);
+        }
+        if expired {
+            self.terminate(session, "expired");
+        }
+    }
+
+    /// Ends a session and says so.
+    fn terminate(&mut self, session: Key, reason: &'static str) {
+        let Some(resident) = self.sessions.get(session) else { return };
+        let client = Arc::clone(&resident.session.client);
+        let properties = hookline_mqtt::Properties::default();
+        self.tell(HookPoint::SessionTerminated, &client, About::End { reason, properties: &properties });
+        self.forget_session(session);
+    }
+
+    /// Removes a session with all it has.
+    pub(super) fn forget_session(&mut self, session: Key) {
+        let Some(resident) = self.sessions.remove(session) else { return };
+        let address = Address { worker: self.number, session };
+        for filter in resident.session.subscriptions.keys() {
+            self.shared.router.unsubscribe(filter, address);
+        }
+        let client_id = &resident.session.client.client_id;
+        self.by_client.remove(client_id);
+        if let Outbox::Durable { queue, .. } = &resident.outbox {
+            self.batch.delete_session(client_id, queue.id());
+        }
+    }
+
+    /// A connection may have been silent for too long, or may be over and still hold its socket.
+    pub(super) fn check_keep_alive(&mut self, key: Key) {
+        let Some(connection) = self.connections.get(key) else { return };
+        if connection.ending.is_some() {
+            return self.remove(key);
+        }
+        let Some(limit) = self.keep_alive_limit(connection.client.keep_alive_secs) else { return };
+        let due = connection.last_heard + limit;
+        if due <= self.now {
+            // [MQTT-3.1.2-22]
+            self.close(key, ReasonCode::KeepAliveTimeout, "keepalive_timeout");
+        } else {
+            self.timers.set(due, Due::KeepAlive(key));
+        }
+    }
+
+    /// Closes the socket.
+    pub(super) fn remove(&mut self, key: Key) {
+        self.connections.remove(key);
+    }
+
+    /// Takes all connections down: each is told, where its version can be, and durable sessions are kept.
+    pub(super) fn stop(&mut self) {
+        self.stopping = true;
+        for key in self.connections.keys() {
+            self.close(key, ReasonCode::ServerShuttingDown, "server_shutting_down");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Packets from clients, each to the place that handles it.
+
+use std::sync::Arc;
+
+use hookline_mqtt::packet::{Ack, AckKind, Disconnect, Packet};
+use hookline_mqtt::{DecodeError, PropertyId, ReasonCode, Version};
+use hookline_schemas::Message;
+use hookline_schemas::event::{About, HookPoint};
+
+use super::connection::End;
+use super::{Outbox, Worker};
+use crate::session::PubRec;
+use crate::slab::Key;
+use crate::store::Settlement;
+
+impl Worker {
+    /// Handles one packet of an established connection.
+    pub(super) fn handle_packet(&mut self, key: Key, packet: Packet<'_>) -> Result<(), DecodeError> {
+        match packet {
+            Packet::Publish(publish) => self.on_publish(key, &publish),
+            Packet::Ack(ack) => {
+                self.on_ack(key, &ack);
+                Ok(())
+            }
+            Packet::Subscribe(subscribe) => self.on_subscribe(key, subscribe),
+            Packet::Unsubscribe(unsubscribe) => {
+                self.on_unsubscribe(key, &unsubscribe);
+                Ok(())
+            }
+            Packet::PingReq => {
+                self.send_with(key, |out, _| out.extend_from_slice(&hookline_mqtt::packet::PINGRESP));
+                Ok(())
+            }
+            Packet::Disconnect(disconnect) => self.on_disconnect(key, disconnect),
+            // [MQTT-3.1.0-2]
+            Packet::Connect(_) => Err(DecodeError::protocol("second CONNECT")),
+            Packet::Auth(_) => Err(DecodeError::protocol("AUTH without an authentication method")),
+            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
+                Err(DecodeError::protocol("a packet that only servers send"))
+            }
+        }
+    }
+
+    fn on_ack(&mut self, key: Key, ack: &Ack) {
+        let Some(session) = self.connections.get(key).map(|connection| connection.session) else { return };
+        match ack.kind {
+            AckKind::PubAck => self.on_puback(session, ack),
+            AckKind::PubRec => self.on_pubrec(key, session, ack),
+            AckKind::PubRel => self.on_pubrel(key, session, ack),
+            AckKind::PubComp => self.on_pubcomp(session, ack),
+        }
+    }
+
+    fn on_puback(&mut self, session: Key, ack: &Ack) {
+        let Some(resident) = self.sessions.get_mut(session) else { return };
+        // An unknown identifier is ignored: there is nothing to do.
+        let Some((sequence, bytes, message)) = resident.session.inflight.acknowledge(ack.packet_id) else { return };
+        self.settle(session, sequence, bytes);
+        self.tell_acked(session, &message);
+        self.pump(session);
+    }
+
+    fn on_pubrec(&mut self, key: Key, session: Key, ack: &Ack) {
+        let Some(resident) = self.sessions.get_mut(session) else { return };
+        if ack.reason.is_error() {
+            if let Some((sequence, bytes)) = resident.session.inflight.complete(ack.packet_id) {
+                self.settle(session, sequence, bytes);
+                self.pump(session);
+            }
+            return;
+        }
+        let reason = match resident.session.inflight.release(ack.packet_id) {
+            PubRec::Released { sequence, message } => {
+                if let Outbox::Durable { queue, .. } = &resident.outbox {
+                    queue.release(sequence);
+                    self.shared.store.mark_dirty(queue);
+                }
+                self.tell_acked(session, &message);
+                ReasonCode::Success
+            }
+            PubRec::Again => ReasonCode::Success,
+            PubRec::Unknown => ReasonCode::PacketIdentifierNotFound,
+        };
+        self.send_ack(key, &Ack::new(AckKind::PubRel, ack.packet_id, reason));
+    }
+
+    fn on_pubcomp(&mut self, session: Key, ack: &Ack) {
+        let Some(resident) = self.sessions.get_mut(session) else { return };
+        if let Some((sequence, bytes)) = resident.session.inflight.complete(ack.packet_id) {
+            self.settle(session, sequence, bytes);
+            self.pump(session);
+        }
+    }
+
+    /// The last step of a QoS 2 message from the client.
+    fn on_pubrel(&mut self, key: Key, session: Key, ack: &Ack) {
+        let Some(resident) = self.sessions.get_mut(session) else { return };
+        let reason = if resident.session.received.remove(&ack.packet_id) {
+            if let Outbox::Durable { queue, .. } = &resident.outbox {
+                self.batch.delete_received(queue.id(), ack.packet_id);
+            }
+            ReasonCode::Success
+        } else {
+            ReasonCode::PacketIdentifierNotFound
+        };
+        self.send_ack(key, &Ack::new(AckKind::PubComp, ack.packet_id, reason));
+    }
+
+    /// A message of a durable session is done with.
+    fn settle(&mut self, session: Key, sequence: u64, bytes: u64) {
+        if let Some(Outbox::Durable { queue, .. }) = self.sessions.get(session).map(|resident| &resident.outbox) {
+            self.shared.store.settle(queue, [(sequence, bytes)], Settlement::Delivered);
+        }
+    }
+
+    fn tell_acked(&mut self, session: Key, message: &Message) {
+        if self.shared.hooks.wants(HookPoint::MessageAcked)
+            && let Some(resident) = self.sessions.get(session)
+        {
+            let client = Arc::clone(&resident.session.client);
+            self.tell(HookPoint::MessageAcked, &client, About::Message(message));
+        }
+    }
+
+    fn on_disconnect(&mut self, key: Key, disconnect: Disconnect) -> Result<(), DecodeError> {
+        let Some(connection) = self.connections.get(key) else { return Ok(()) };
+        let expiry = disconnect.properties.number(PropertyId::SessionExpiryInterval);
+        if let Some(resident) = self.sessions.get_mut(connection.session)
+            && let Some(expiry_secs) = expiry.filter(|_| connection.version == Version::V5)
+        {
+            match &mut resident.outbox {
+                Outbox::Durable { state, .. } => state.expiry_secs = expiry_secs.min(self.shared.limits.session_expiry_secs_max),
+                // [MQTT-3.14.2-2] What began without an expiry cannot get one now.
+                Outbox::Memory(_) if expiry_secs > 0 => return Err(DecodeError::protocol("session expiry of a session that had none")),
+                Outbox::Memory(_) => {}
+            }
+        }
+        let with_will = disconnect.reason == ReasonCode::DisconnectWithWill;
+        self.end(key, End { reason: "normal", graceful: !with_will, properties: disconnect.properties });
+        Ok(())
+    }
+}

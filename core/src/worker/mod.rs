@@ -1,0 +1,269 @@
+//! A worker: one thread, one epoll set, and the sessions whose client identifiers hash to it.
+//!
+//! In: bytes from its connections, mail from other workers and listeners, word of durable commits.
+//! Out: bytes to its connections, batches for the store, mail to other workers.
+//!
+//! A turn of the loop: read and handle, take the mail, commit what came together, release what has become durable,
+//! post the mail, write. Nothing is written to a socket while packets are handled.
+
+mod connect;
+mod connection;
+mod deferred;
+mod deliver;
+mod ends;
+mod input;
+mod publish;
+mod subscribe;
+mod timers;
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::TcpStream;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hookline_mqtt::packet::Will;
+use hookline_schemas::config::Mqtt;
+use hookline_schemas::event::{About, HookPoint};
+use hookline_schemas::ports::Outcome;
+use hookline_schemas::{Client, Message};
+use rustix::event::{Timespec, epoll};
+use smallvec::SmallVec;
+
+use crate::HashMap;
+use crate::hooks::Hooks;
+use crate::mailbox::{Mail, Mailbox};
+use crate::metrics::Counters;
+use crate::retained::Retained;
+use crate::router::{RouteCache, Router};
+use crate::session::{Session, StoredState};
+use crate::slab::{Key, Slab};
+use crate::store::{Batch, ChunkCache, Queue, Store};
+use connection::Connection;
+use deferred::{Deferred, Pending};
+use timers::Timers;
+
+/// What all workers share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) limits: Mqtt,
+    pub(crate) store: Arc<Store>,
+    pub(crate) router: Router,
+    pub(crate) retained: Retained,
+    pub(crate) hooks: Hooks,
+    pub(crate) mailboxes: Vec<Arc<Mailbox>>,
+    /// Distinguishes the message ids of this start from those of all others.
+    pub(crate) boot: u32,
+}
+
+/// A session at home, with what connects it to the rest of the worker.
+#[derive(Debug)]
+pub(crate) struct Resident {
+    pub(crate) session: Session,
+    /// Its connection, once the CONNACK is on its way.
+    connection: Option<Key>,
+    /// A connection whose CONNACK waits for the store.
+    arriving: Option<Key>,
+    outbox: Outbox,
+    will: Option<Will>,
+    /// When a delayed will is due, or the session ends; only without a connection.
+    will_at: Option<Instant>,
+    expires_at: Option<Instant>,
+}
+
+/// Where messages wait that the in-flight window has no room for.
+#[derive(Debug)]
+enum Outbox {
+    /// In memory, for a session that ends with its connection.
+    Memory(VecDeque<Waiting>),
+    /// In the store.
+    Durable {
+        queue: Arc<Queue>,
+        state: StoredState,
+        /// Messages just committed, so that they need not be read back.
+        ahead: VecDeque<(crate::store::Position, Arc<Message>, u8)>,
+        cache: Box<ChunkCache>,
+        /// Messages below it may have been sent before the broker's last end.
+        maybe_sent_below: u64,
+    },
+}
+
+/// A message in a memory outbox.
+#[derive(Debug)]
+struct Waiting {
+    message: Arc<Message>,
+    flags: u8,
+    identifiers: SmallVec<[u32; 2]>,
+}
+
+/// One worker.
+pub(crate) struct Worker {
+    number: u16,
+    shared: Arc<Shared>,
+    mailbox: Arc<Mailbox>,
+    counters: Arc<Counters>,
+    poll: OwnedFd,
+    connections: Slab<Connection>,
+    sessions: Slab<Resident>,
+    by_client: HashMap<Arc<str>, Key>,
+    routes: RouteCache,
+    timers: Timers,
+    /// What this turn will commit.
+    batch: Batch,
+    /// What waits for this turn's commit.
+    turn: Vec<Deferred>,
+    /// What waits for earlier commits to become durable.
+    pending: VecDeque<Pending>,
+    /// Connections with bytes to write, or to be closed, at the end of the turn.
+    dirty: Vec<Key>,
+    outgoing: Vec<Vec<Mail>>,
+    /// Messages that hooks or the broker itself want published.
+    internal: VecDeque<Message>,
+    outcome: Outcome,
+    next_message: u32,
+    now: Instant,
+    stopping: bool,
+}
+
+/// Bytes that one read takes at most.
+const READ_BYTES: usize = 64 << 10;
+/// The epoll token of the mailbox.
+const MAILBOX: u64 = u64::MAX;
+/// How long a worker waits for other workers to catch up before it looks again.
+const BACK_PRESSURE_PAUSE: Duration = Duration::from_millis(1);
+
+impl Worker {
+    pub(crate) fn new(number: u16, shared: Arc<Shared>, counters: Arc<Counters>) -> io::Result<Worker> {
+        let mailbox = Arc::clone(&shared.mailboxes[usize::from(number)]);
+        let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&poll, mailbox.event(), epoll::EventData::new_u64(MAILBOX), epoll::EventFlags::IN)?;
+        let outgoing = shared.mailboxes.iter().map(|_| Vec::new()).collect();
+        Ok(Worker {
+            number,
+            shared,
+            mailbox,
+            counters,
+            poll,
+            connections: Slab::default(),
+            sessions: Slab::default(),
+            by_client: HashMap::default(),
+            routes: RouteCache::default(),
+            timers: Timers::default(),
+            batch: Batch::default(),
+            turn: Vec::new(),
+            pending: VecDeque::new(),
+            dirty: Vec::new(),
+            outgoing,
+            internal: VecDeque::new(),
+            outcome: Outcome::default(),
+            next_message: 0,
+            now: Instant::now(),
+            stopping: false,
+        })
+    }
+
+    /// Serves until it is told to stop and has taken its connections down.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        let mut events = Vec::with_capacity(256);
+        let mut buffer = vec![0u8; READ_BYTES].into_boxed_slice();
+        let mut mail = Vec::new();
+        loop {
+            self.wait(&mut events)?;
+            self.now = Instant::now();
+            for event in events.drain(..) {
+                let token = event.data.u64();
+                if token == MAILBOX {
+                    self.mailbox.drain_event();
+                } else {
+                    self.ready(Key::from_u64(token), event.flags, &mut buffer);
+                }
+            }
+            self.mailbox.take(&mut mail);
+            for entry in mail.drain(..) {
+                self.handle_mail(entry);
+            }
+            self.run_timers();
+            self.publish_internal();
+            self.commit();
+            self.release_durable();
+            // Deliveries may have raised events of their own: they are committed with what follows.
+            self.publish_internal();
+            self.post();
+            self.write_dirty();
+            if self.stopping && self.batch.is_empty() && self.turn.is_empty() && self.pending.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn wait(&mut self, events: &mut Vec<epoll::Event>) -> io::Result<()> {
+        let busy = !self.batch.is_empty() || !self.turn.is_empty() || !self.dirty.is_empty() || !self.internal.is_empty() || self.stopping;
+        let timeout = if busy {
+            Some(Duration::from_micros(if self.stopping { 500 } else { 0 }))
+        } else {
+            self.timers.next().map(|at| at.saturating_duration_since(Instant::now()))
+        };
+        if self.shared.mailboxes.iter().enumerate().any(|(other, mailbox)| other != usize::from(self.number) && mailbox.is_full()) {
+            std::thread::sleep(BACK_PRESSURE_PAUSE);
+        }
+        let timeout = if self.mailbox.fall_asleep() { timeout } else { Some(Duration::ZERO) };
+        let timespec = timeout.map(|timeout| Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() });
+        let result = epoll::wait(&self.poll, rustix::buffer::spare_capacity(events), timespec.as_ref());
+        self.mailbox.awake();
+        match result {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn handle_mail(&mut self, mail: Mail) {
+        match mail {
+            Mail::Connection(new) => self.arrive(*new),
+            Mail::Deliver { message, targets, position } => {
+                for target in targets.iter() {
+                    self.deliver(target, &message, position);
+                }
+            }
+            Mail::Durable => {}
+            Mail::Stop => self.stop(),
+        }
+    }
+
+    /// Sends the mail that this turn has gathered.
+    fn post(&mut self) {
+        for (mailbox, mail) in self.shared.mailboxes.iter().zip(&mut self.outgoing) {
+            if !mail.is_empty() {
+                mailbox.post_all(mail);
+            }
+        }
+    }
+
+    /// Tells hooks, and takes what follows into the batch. For events that nobody can refuse.
+    fn tell(&mut self, point: HookPoint, client: &Client, about: About<'_>) {
+        if self.shared.hooks.wants(point) {
+            let mut outcome = std::mem::take(&mut self.outcome);
+            self.shared.hooks.tell(point, client, about, &mut outcome);
+            self.take_outcome(&mut outcome);
+            self.outcome = outcome;
+        }
+    }
+
+    /// Asks hooks: the reason, where one of them refuses.
+    fn ask(&mut self, point: HookPoint, client: &Client, about: About<'_>) -> Option<hookline_mqtt::ReasonCode> {
+        if !self.shared.hooks.wants(point) {
+            return None;
+        }
+        let mut outcome = std::mem::take(&mut self.outcome);
+        self.shared.hooks.tell(point, client, about, &mut outcome);
+        let refused = outcome.refused();
+        self.take_outcome(&mut outcome);
+        self.outcome = outcome;
+        refused
+    }
+
+    /// Watches a socket.
+    fn watch(&self, socket: &TcpStream, key: Key, flags: epoll::EventFlags) -> io::Result<()> {
+        Ok(epoll::add(&self.poll, socket.as_fd(), epoll::EventData::new_u64(key.to_u64()), flags)?)
+    }
+}

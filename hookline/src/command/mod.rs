@@ -1,0 +1,157 @@
+//! The command line.
+
+mod publish;
+mod store;
+mod subscribe;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Sources};
+use crate::serve;
+
+/// Hookline, the MQTT broker whose acknowledgement is a promise.
+#[derive(Debug, Parser)]
+#[command(version, about, propagate_version = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the broker
+    Serve(ConfigArguments),
+    /// Check the configuration: every error with its path, or a summary of what would run
+    Check(ConfigArguments),
+    /// Publish a message, or each line of standard input
+    Pub(publish::Arguments),
+    /// Subscribe, and print the messages that come
+    Sub(subscribe::Arguments),
+    /// Look into the store of a broker that is not running
+    Store(store::Arguments),
+    /// Look into the dead-letter queues of a broker that is not running
+    Dlq(store::DeadLetterArguments),
+    /// Write the JSON Schemas of the configuration into a folder
+    Schema {
+        /// The folder
+        #[arg(default_value = "schemas/json")]
+        folder: PathBuf,
+    },
+}
+
+/// Where the configuration comes from. What is named later wins: file, environment (`HOOKLINE__A__B=…`), --data, --set.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArguments {
+    /// The configuration file [default: hookline.toml where it is there, else the built-in one]
+    #[arg(long, value_name = "FILE", env = "HOOKLINE_CONFIG")]
+    config: Option<PathBuf>,
+    /// The folder for everything that is kept [default: data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Set a key, as in --set listeners.tcp.default.bind=127.0.0.1:1883
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl ConfigArguments {
+    pub(crate) fn sources(self) -> Sources {
+        Sources { file: self.config, data_dir: self.data, set: self.set }
+    }
+}
+
+/// Runs a command.
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    match arguments.command {
+        Command::Serve(arguments) => serve::run(arguments.sources()),
+        Command::Check(arguments) => check(arguments.sources()),
+        Command::Pub(arguments) => publish::run(arguments),
+        Command::Sub(arguments) => subscribe::run(arguments),
+        Command::Store(arguments) => store::run(arguments),
+        Command::Dlq(arguments) => store::run_dead_letters(arguments),
+        Command::Schema { folder } => {
+            for (name, schema) in config::schemas() {
+                let path = folder.join(name);
+                std::fs::write(&path, schema).with_context(|| format!("cannot write {}", path.display()))?;
+                println!("{}", path.display());
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn check(sources: Sources) -> anyhow::Result<ExitCode> {
+    let loaded = config::load(sources).and_then(|loaded| {
+        serve::check(&loaded.config)?;
+        Ok(loaded)
+    });
+    match loaded {
+        Ok(loaded) => {
+            let config = loaded.config;
+            println!("{} is valid", loaded.origin);
+            for (name, listener) in config.listeners.tcp.iter().filter(|(_, listener)| listener.enable) {
+                println!("  listener tcp.{name} on {}", listener.bind);
+            }
+            for (name, connector) in &config.connectors {
+                println!("  connector {name} ({})", connector.kind);
+            }
+            for (name, action) in &config.actions {
+                println!("  action {name} to {}", action.connector);
+            }
+            for (name, rule) in config.rules.iter().filter(|(_, rule)| rule.enable) {
+                println!("  rule {name} with {} actions", rule.actions.len());
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(errors) => {
+            eprintln!("{errors}");
+            Ok(ExitCode::from(2))
+        }
+    }
+}
+
+/// How to reach a broker, for the small clients.
+#[derive(Debug, Args)]
+struct ClientArguments {
+    /// Host of the broker
+    #[arg(long, default_value = "127.0.0.1", env = "HOOKLINE_HOST")]
+    host: String,
+    /// Port of the broker
+    #[arg(short, long, default_value_t = 1883, env = "HOOKLINE_PORT")]
+    port: u16,
+    /// Client identifier [default: the broker assigns one]
+    #[arg(short, long, default_value = "", hide_default_value = true)]
+    id: String,
+    /// User name
+    #[arg(short, long)]
+    username: Option<String>,
+    /// Password
+    #[arg(short = 'P', long, requires = "username")]
+    password: Option<String>,
+    /// Protocol version
+    #[arg(short = 'V', long, default_value = "5", value_parser = ["3.1.1", "5"])]
+    mqtt: String,
+}
+
+impl ClientArguments {
+    fn options(&self) -> hookline_mqtt::client::Options {
+        let version = if self.mqtt == "5" { hookline_mqtt::Version::V5 } else { hookline_mqtt::Version::V311 };
+        let mut options = hookline_mqtt::client::Options::new(&self.id).version(version);
+        options.connect.username.clone_from(&self.username);
+        options.connect.password = self.password.clone().map(String::into_bytes);
+        options
+    }
+
+    fn connect(&self, options: &hookline_mqtt::client::Options) -> anyhow::Result<hookline_mqtt::client::Client> {
+        let address = (self.host.as_str(), self.port);
+        hookline_mqtt::client::Client::connect(address, options)
+            .with_context(|| format!("cannot connect to {}:{}; is the broker running? \"hookline serve\" starts one", self.host, self.port))
+    }
+}
+
+fn qos(level: u8) -> hookline_mqtt::QoS {
+    hookline_mqtt::QoS::from_bits(level).expect("the argument parser admits 0 to 2")
+}

@@ -1,0 +1,224 @@
+//! The broker, put together from its configuration, and taken down in the order of the line.
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use hookline_connectors::{Delivery, DeliveryHandle, Sink, registry};
+use hookline_core::store::{ActionQueue, Bounds, Store};
+use hookline_core::{Broker, Hooks};
+use hookline_rules::{Engine, Targets};
+use hookline_schemas::QueueId;
+use hookline_schemas::config::{Config, Log, LogFormat};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, sleep};
+use tracing_subscriber::filter::Targets as LogFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::config::{self, Errors, Loaded, Sources};
+
+/// How long a clean end waits for the sinks to take what is left; the rest stays in the store.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Runs the broker until it is told to end.
+pub(crate) fn run(sources: Sources) -> anyhow::Result<ExitCode> {
+    let loaded = config::load(sources).and_then(|loaded| {
+        check(&loaded.config)?;
+        Ok(loaded)
+    });
+    let Loaded { config, origin } = match loaded {
+        Ok(loaded) => loaded,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return Ok(ExitCode::from(2));
+        }
+    };
+    start_log(&config.log)?;
+    let data_dir = make_data_dir(&config.node.data_dir)?;
+    let opened = Store::open(&config.node.data_dir, &config.node.name, &config.store)?;
+    let store = Arc::clone(&opened.store);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("service").build()?;
+    let served = runtime.block_on(async {
+        let (targets, sinks) = actions(&config, &store)?;
+        let engine = Arc::new(Engine::new(&config.rules, &targets).map_err(|errors| anyhow::anyhow!("{}", errors[0]))?);
+        let hooks = Hooks::new(&config.node.name, vec![Arc::<Engine>::clone(&engine)]);
+        let mut stop = Stop::new()?;
+        let broker = Broker::start(&config, opened, hooks)?;
+        let deliveries: Vec<DeliveryHandle> = sinks.into_iter().map(|start| start()).collect();
+        greet(&origin, &data_dir, &config, broker.addresses());
+        let listeners: Vec<String> = broker.addresses().iter().map(|(name, address)| format!("{name}={address}")).collect();
+        tracing::info!(listeners = listeners.join(" "), data = %data_dir, "hookline is ready");
+        let why = stop.wait().await;
+        tracing::info!(signal = why, "stopping");
+        let totals = broker.totals();
+        broker.stop().await;
+        drain(&deliveries).await;
+        for stats in engine.stats() {
+            tracing::info!(rule = stats.rule, matched = stats.matched, passed = stats.passed, no_result = stats.no_result, failed = stats.failed, "rule");
+        }
+        for delivery in deliveries {
+            let (name, ledger) = (delivery.name().to_owned(), delivery.ledger());
+            delivery.stop().await;
+            tracing::info!(
+                action = name,
+                accepted = ledger.accepted,
+                delivered = ledger.delivered,
+                dead_lettered = ledger.dead_lettered,
+                dropped = ledger.dropped,
+                pending = ledger.pending,
+                "ledger"
+            );
+        }
+        tracing::info!(connected = totals.connected, received = totals.received, sent = totals.sent, refused = totals.refused, "stopped");
+        anyhow::Ok(())
+    });
+    store.close();
+    served.map(|()| ExitCode::SUCCESS)
+}
+
+/// Everything that can be known to be wrong before anything is opened.
+pub(crate) fn check(config: &Config) -> Result<(), Errors> {
+    let mut errors = Vec::new();
+    if config.mqtt.packet_bytes_max > hookline_mqtt::write::VARINT_MAX {
+        errors.push(format!("mqtt.packet_bytes_max: at most {}", hookline_mqtt::write::VARINT_MAX));
+    }
+    if config.node.name.is_empty() || config.node.name.contains(':') {
+        errors.push("node.name: must not be empty or contain \":\"".to_owned());
+    }
+    for (name, connector) in config.connectors.iter().filter(|(_, connector)| registry::find(&connector.kind).is_none()) {
+        let known: Vec<&str> = registry::REGISTRY.iter().map(|kind| kind.name).collect();
+        errors.push(format!("connectors.{name}.type: there is no \"{}\"; there are {}", connector.kind, known.join(", ")));
+    }
+    for name in config.actions.keys() {
+        if let Err(mut problems) = sink(config, name) {
+            errors.append(&mut problems);
+        }
+    }
+    let targets: Targets = config.actions.iter().map(|(name, action)| (name.clone(), (QueueId(0), action.ack))).collect();
+    if let Err(problems) = Engine::new(&config.rules, &targets) {
+        errors.extend(problems.iter().map(ToString::to_string));
+    }
+    errors.dedup();
+    if errors.is_empty() { Ok(()) } else { Err(Errors { origin: "the configuration".into(), errors }) }
+}
+
+/// The sink of an action, not connected yet.
+fn sink(config: &Config, name: &str) -> Result<Box<dyn Sink>, Vec<String>> {
+    let action = &config.actions[name];
+    let Some(connector) = config.connectors.get(&action.connector) else {
+        let hint = hookline_rules::error::did_you_mean(&action.connector, config.connectors.keys().map(String::as_str));
+        let hint = hint.map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
+        return Err(vec![format!("actions.{name}.connector: there is no \"{}\" in [connectors]{hint}", action.connector)]);
+    };
+    // An unknown type is told with its connector.
+    let Some(kind) = registry::find(&connector.kind) else { return Err(Vec::new()) };
+    (kind.sink)(&connector.settings, &action.parameters, &config.node.data_dir).map_err(|errors| {
+        let described = errors.iter().map(|error| {
+            let rest = error.path.strip_prefix(registry::CONNECTOR);
+            let path = rest.map_or_else(|| format!("actions.{name}.{}", error.path), |rest| format!("connectors.{}{rest}", action.connector));
+            match error.problem.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+                Some(field) => format!("{path}.{field}: missing"),
+                None => format!("{path}: {}", error.problem),
+            }
+        });
+        described.collect()
+    })
+}
+
+type StartDelivery = Box<dyn FnOnce() -> DeliveryHandle>;
+
+/// The queues of all actions, for the rules to name; and their deliveries, to be started when the broker serves.
+fn actions(config: &Config, store: &Arc<Store>) -> anyhow::Result<(Targets, Vec<StartDelivery>)> {
+    let mut targets = Targets::new();
+    let mut starts: Vec<StartDelivery> = Vec::new();
+    for (name, action) in &config.actions {
+        let bounds = Bounds { records_max: action.queue.records_max, bytes_max: action.queue.bytes_max, when_full: action.queue.when_full };
+        let queue = store.action_queue(name, bounds)?;
+        targets.insert(name.clone(), (queue.id(), action.ack));
+        let sink = sink(config, name).map_err(|errors| anyhow::anyhow!("{}", errors.join("; ")))?;
+        let reader = Arc::new(ActionQueue::new(Arc::clone(store), queue));
+        let (name, settings) = (name.clone(), action.delivery.clone());
+        starts.push(Box::new(move || Delivery::start(&name, reader, sink, settings)));
+    }
+    for queue in store.queues() {
+        let orphaned = queue.kind() == hookline_core::store::QueueKind::Action && !config.actions.contains_key(queue.name());
+        if orphaned && queue.ledger().pending > 0 {
+            tracing::warn!(action = queue.name(), pending = queue.ledger().pending, "records wait for an action that is not configured any more");
+        }
+    }
+    Ok((targets, starts))
+}
+
+fn start_log(settings: &Log) -> anyhow::Result<()> {
+    let filter: LogFilter = settings.level.parse().with_context(|| format!("log.level: \"{}\" is no level", settings.level))?;
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let registry = tracing_subscriber::registry().with(filter);
+    match settings.format {
+        LogFormat::Text => registry.with(layer).init(),
+        LogFormat::Json => registry.with(layer.json()).init(),
+    }
+    Ok(())
+}
+
+/// Makes the data folder; its path as people can find it.
+fn make_data_dir(folder: &Path) -> anyhow::Result<String> {
+    let way_out = || format!("cannot use the data folder {}; choose another with --data, or make this one writable", folder.display());
+    std::fs::create_dir_all(folder).with_context(way_out)?;
+    let probe = folder.join(".writable");
+    std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe)).with_context(way_out)?;
+    let absolute = std::fs::canonicalize(folder).with_context(way_out)?;
+    Ok(absolute.display().to_string())
+}
+
+/// Tells a person what runs, where, and what to try.
+fn greet(origin: &str, data_dir: &str, config: &Config, addresses: &[(String, SocketAddr)]) {
+    println!("\nHookline {} with {origin}", env!("CARGO_PKG_VERSION"));
+    for (name, address) in addresses {
+        println!("  MQTT      {address}  ({name})");
+    }
+    println!("  data      {data_dir}");
+    for (name, rule) in config.rules.iter().filter(|(_, rule)| rule.enable) {
+        println!("  rule      {name}  {}", rule.description);
+    }
+    let Some((_, address)) = addresses.first() else { return };
+    let port = if address.port() == 1883 { String::new() } else { format!(" -p {}", address.port()) };
+    println!("\nTry it, in another terminal:");
+    println!("  hookline sub{port} -v -t 'demo/#'");
+    println!("  hookline pub{port} -t demo/hello -m '{{\"temperature\": 21.5}}'");
+    println!("  sqlite3 {data_dir}/audit.db \"SELECT at, event, clientid, topic, payload FROM events ORDER BY at DESC LIMIT 10\"\n");
+}
+
+/// Gives the sinks that can take it the time to take what is left.
+async fn drain(deliveries: &[DeliveryHandle]) {
+    let deadline = Instant::now() + DRAIN_TIMEOUT;
+    let is_draining = |delivery: &DeliveryHandle| {
+        delivery.state() == hookline_connectors::ActionState::Connected && delivery.ledger().pending > 0
+    };
+    while Instant::now() < deadline && deliveries.iter().any(is_draining) {
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The signals that end the broker.
+struct Stop {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn new() -> std::io::Result<Stop> {
+        Ok(Stop { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn wait(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

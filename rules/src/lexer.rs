@@ -1,0 +1,122 @@
+//! Text to tokens, each with its place.
+
+use crate::error::SqlError;
+
+/// A token and the byte it begins at.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Token {
+    pub(crate) kind: Kind,
+    pub(crate) offset: usize,
+}
+
+/// What a token is.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Kind {
+    /// A name or keyword, as it was written.
+    Word(String),
+    /// `'…'`
+    Single(String),
+    /// `"…"`
+    Double(String),
+    Int(i64),
+    Float(f64),
+    /// An operator or a mark.
+    Symbol(&'static str),
+    End,
+}
+
+/// Operators and marks; longer ones before their beginnings.
+const SYMBOLS: &[&str] = &["!=", "<>", "<=", ">=", "=~", "..", "=", "<", ">", "+", "-", "*", "/", "(", ")", "[", "]", ",", "."];
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Kind::Word(word) => write!(f, "\"{word}\""),
+            Kind::Single(text) => write!(f, "'{text}'"),
+            Kind::Double(text) => write!(f, "\"{text}\""),
+            Kind::Int(int) => write!(f, "{int}"),
+            Kind::Float(float) => write!(f, "{float}"),
+            Kind::Symbol(symbol) => write!(f, "\"{symbol}\""),
+            Kind::End => f.write_str("the end of the statement"),
+        }
+    }
+}
+
+/// All tokens of a statement; the last one is [`Kind::End`].
+pub(crate) fn tokens(sql: &str) -> Result<Vec<Token>, SqlError> {
+    let mut tokens = Vec::new();
+    let mut at = 0;
+    while let Some(first) = sql[at..].chars().next() {
+        let rest = &sql[at..];
+        if first.is_whitespace() {
+            at += first.len_utf8();
+            continue;
+        }
+        if rest.starts_with("--") {
+            at += rest.find('\n').unwrap_or(rest.len());
+            continue;
+        }
+        let (kind, length) = match first {
+            '\'' | '"' => quoted(sql, at, first)?,
+            '0'..='9' => number(sql, at)?,
+            c if c.is_alphabetic() || c == '_' || c == '$' => {
+                let length = rest.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$')).unwrap_or(rest.len());
+                (Kind::Word(rest[..length].to_owned()), length)
+            }
+            _ => {
+                let symbol = SYMBOLS.iter().find(|symbol| rest.starts_with(**symbol));
+                let symbol = symbol.ok_or_else(|| SqlError::at(sql, at, format!("unexpected character \"{first}\"")))?;
+                (Kind::Symbol(symbol), symbol.len())
+            }
+        };
+        tokens.push(Token { kind, offset: at });
+        at += length;
+    }
+    tokens.push(Token { kind: Kind::End, offset: sql.len() });
+    Ok(tokens)
+}
+
+/// A quoted text; the quote itself is written twice, or behind a backslash.
+fn quoted(sql: &str, at: usize, quote: char) -> Result<(Kind, usize), SqlError> {
+    let mut text = String::new();
+    let mut chars = sql[at + 1..].char_indices().peekable();
+    while let Some((index, c)) = chars.next() {
+        match c {
+            '\\' if chars.peek().is_some_and(|(_, next)| *next == quote || *next == '\\') => text.extend(chars.next().map(|(_, c)| c)),
+            c if c == quote => {
+                if chars.peek().is_some_and(|(_, next)| *next == quote) {
+                    text.push(quote);
+                    chars.next();
+                    continue;
+                }
+                let kind = if quote == '\'' { Kind::Single(text) } else { Kind::Double(text) };
+                return Ok((kind, index + 2));
+            }
+            c => text.push(c),
+        }
+    }
+    Err(SqlError::at(sql, at, format!("{quote} without its end")))
+}
+
+fn number(sql: &str, at: usize) -> Result<(Kind, usize), SqlError> {
+    let rest = &sql.as_bytes()[at..];
+    let digits = |from: usize| rest[from..].iter().take_while(|b| b.is_ascii_digit()).count();
+    let mut length = digits(0);
+    let mut is_float = false;
+    // "1..9" is a range, not a fraction.
+    if rest.get(length) == Some(&b'.') && digits((length + 1).min(rest.len())) > 0 {
+        is_float = true;
+        length += 1 + digits(length + 1);
+    }
+    if matches!(rest.get(length), Some(b'e' | b'E')) {
+        let sign = usize::from(matches!(rest.get(length + 1), Some(b'+' | b'-')));
+        let exponent = digits((length + 1 + sign).min(rest.len()));
+        if exponent > 0 {
+            is_float = true;
+            length += 1 + sign + exponent;
+        }
+    }
+    let text = &sql[at..at + length];
+    let kind = if is_float { text.parse().map(Kind::Float).ok() } else { text.parse().map(Kind::Int).ok() };
+    kind.map(|kind| (kind, length)).ok_or_else(|| SqlError::at(sql, at, format!("the number {text} is too large")))
+}

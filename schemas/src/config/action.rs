@@ -1,0 +1,146 @@
+//! Connectors, actions and rules.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::ports::AckMode;
+
+/// A connection to an outside system. The settings beside `type` are the connector's own.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Connector {
+    /// Which kind: `kafka`, `postgres` or `sqlite`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The settings of that kind.
+    #[serde(flatten)]
+    pub settings: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What to write into an outside system.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Action {
+    /// The name of the connector.
+    pub connector: String,
+    /// What the publisher's acknowledgement waits for.
+    #[serde(default)]
+    pub ack: AckMode,
+    /// The bounds of the queue.
+    #[serde(default)]
+    pub queue: QueueBounds,
+    /// Batches and attempts.
+    #[serde(default)]
+    pub delivery: Delivery,
+    /// What is written: the settings of the connector's kind. `${…}` in templates is filled from the row.
+    #[serde(default)]
+    pub parameters: serde_json::Map<String, serde_json::Value>,
+}
+
+/// The bounds of an action's queue.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct QueueBounds {
+    /// Records that may wait.
+    pub records_max: u64,
+    /// Bytes that may wait.
+    pub bytes_max: u64,
+    /// What to do at a bound.
+    pub when_full: WhenFull,
+}
+
+/// What to do when a queue is at its bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenFull {
+    /// Refuse the publisher: nothing is lost without its knowing. An event that has no publisher is dropped and counted.
+    #[default]
+    Refuse,
+    /// Drop the oldest record that waits, and count it.
+    DropOldest,
+    /// Drop the new record, and count it.
+    DropNewest,
+}
+
+impl Default for QueueBounds {
+    fn default() -> Self {
+        Self { records_max: 10_000_000, bytes_max: 4 << 30, when_full: WhenFull::Refuse }
+    }
+}
+
+/// Batches and attempts.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Delivery {
+    /// Records that are delivered together.
+    pub batch_records_max: usize,
+    /// Bytes that are delivered together.
+    pub batch_bytes_max: usize,
+    /// Seconds for one attempt to connect or to deliver; then it counts as failed and is tried again.
+    pub attempt_timeout_secs: u64,
+    /// Milliseconds to the second attempt; doubles with each further one.
+    pub retry_initial_ms: u64,
+    /// The longest pause between attempts, milliseconds.
+    pub retry_max_ms: u64,
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self { batch_records_max: 1000, batch_bytes_max: 1 << 20, attempt_timeout_secs: 60, retry_initial_ms: 100, retry_max_ms: 10_000 }
+    }
+}
+
+/// A rule: SQL that selects, and the actions that take what it selected.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// The statement, such as `SELECT payload.t AS t FROM "sensors/#" WHERE payload.t > 30`.
+    pub sql: String,
+    /// What takes the rows.
+    pub actions: Vec<RuleAction>,
+    /// Whether it runs.
+    #[serde(default = "yes")]
+    pub enable: bool,
+    /// For people.
+    #[serde(default)]
+    pub description: String,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// An action of a rule: the name of a configured one, or one that is built in.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "an action's name, or a table with `function = \"republish\"` or `function = \"console\"`")]
+pub enum RuleAction {
+    /// The name of an action in `actions`.
+    Named(String),
+    /// An action that needs no connector.
+    BuiltIn(BuiltIn),
+}
+
+/// An action that needs no connector.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "function", rename_all = "snake_case", deny_unknown_fields)]
+pub enum BuiltIn {
+    /// Publishes a message.
+    Republish {
+        /// Template of the topic.
+        topic: String,
+        /// Template of the payload.
+        #[serde(default = "whole_row")]
+        payload: String,
+        /// 0, 1 or 2.
+        #[serde(default)]
+        qos: u8,
+        /// Whether it is retained.
+        #[serde(default)]
+        retain: bool,
+    },
+    /// Writes the row to the log.
+    Console,
+}
+
+fn whole_row() -> String {
+    "${.}".into()
+}

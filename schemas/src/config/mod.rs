@@ -1,0 +1,84 @@
+//! The configuration file. The doc comments here are the manual: the JSON Schema is made from them.
+
+mod action;
+mod listener;
+mod mqtt;
+mod store;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use action::{Action, BuiltIn, Connector, Delivery, QueueBounds, Rule, RuleAction, WhenFull};
+pub use listener::{Listener, Listeners};
+pub use mqtt::Mqtt;
+pub use store::{DurabilityLevel, Store};
+
+/// The whole configuration.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// This node.
+    pub node: Node,
+    /// The log, which goes to standard error.
+    pub log: Log,
+    /// Where clients connect.
+    pub listeners: Listeners,
+    /// Limits and session behaviour.
+    pub mqtt: Mqtt,
+    /// The store and what an acknowledgement waits for.
+    pub store: Store,
+    /// Connections to outside systems, by name. `type` says which; `hookline check` lists the settings of a type.
+    pub connectors: BTreeMap<String, Connector>,
+    /// What to write into an outside system, by name.
+    pub actions: BTreeMap<String, Action>,
+    /// Rules that select from messages and events, by name.
+    pub rules: BTreeMap<String, Rule>,
+}
+
+/// This node.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Node {
+    /// The name of the node: the column `node` of events, and the first part of every `hookline_id`. Keep it for the life of
+    /// the store.
+    pub name: String,
+    /// The folder for everything that is kept. Relative paths are relative to the current folder.
+    pub data_dir: PathBuf,
+    /// Worker threads that serve clients; 0 is one for each processor.
+    pub workers: usize,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self { name: "hookline@127.0.0.1".into(), data_dir: "data".into(), workers: 0 }
+    }
+}
+
+/// The log.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug` or `trace`; also for parts of the broker, as in `info,hookline_core=debug`.
+    pub level: String,
+    /// The form of a line.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Text }
+    }
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,176 @@
+//! The traits through which the crates meet. Only plain data crosses them.
+
+use std::pin::Pin;
+
+use bytes::Bytes;
+use hookline_mqtt::{QoS, ReasonCode};
+
+use crate::event::{Event, HookSet};
+use crate::record::{QueueId, Record, encode_row};
+use crate::value::Value;
+
+/// A boxed future: what an async method of a port returns.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Somebody who is told of events, may add records to the commit, and may refuse.
+///
+/// The broker calls `on` in the thread of the client concerned, for the points in `points` only. Calls for different
+/// clients overlap. It must not block: everything behind it waits.
+pub trait Hook: Send + Sync {
+    /// The points it wants to hear of. Asked once, when the hook is registered.
+    fn points(&self) -> HookSet;
+
+    /// One event. What is to follow from it goes into `outcome`.
+    fn on(&self, event: &Event<'_>, outcome: &mut Outcome);
+}
+
+/// What hooks want to follow from an event. Reused from event to event, so that steady state allocates nothing.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    bytes: Vec<u8>,
+    records: Vec<PendingRecord>,
+    republish: Vec<Republish>,
+    refused: Option<ReasonCode>,
+}
+
+/// A record that a hook has added: it becomes part of the commit of its event.
+#[derive(Debug, Clone, Copy)]
+pub struct PendingRecord {
+    pub queue: QueueId,
+    pub ack: AckMode,
+    start: usize,
+    end: usize,
+}
+
+/// What an acknowledgement to the publisher waits for, for one action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AckMode {
+    /// Nothing: the record is stored as soon as may be.
+    Accepted,
+    /// The record is in the store at the durability level in force.
+    #[default]
+    Durable,
+}
+
+/// A message that a hook wants published.
+#[derive(Debug, Clone)]
+pub struct Republish {
+    /// Stands as the origin of the message, such as the rule's name.
+    pub from: Box<str>,
+    pub topic: Box<str>,
+    pub payload: Bytes,
+    pub qos: QoS,
+    pub retain: bool,
+    /// Rules that have republished it in a row, this one included.
+    pub hops: u8,
+}
+
+impl Outcome {
+    /// Adds a row for the queue of an action.
+    pub fn record(&mut self, queue: QueueId, ack: AckMode, row: &Value) {
+        let start = self.bytes.len();
+        encode_row(&mut self.bytes, row);
+        self.records.push(PendingRecord { queue, ack, start, end: self.bytes.len() });
+    }
+
+    /// Adds a message.
+    pub fn republish(&mut self, republish: Republish) {
+        self.republish.push(republish);
+    }
+
+    /// Refuses what the event is about, where its hook point may. The first refusal counts.
+    pub fn refuse(&mut self, reason: ReasonCode) {
+        self.refused.get_or_insert(reason);
+    }
+
+    /// The records with their encoded rows.
+    pub fn records(&self) -> impl ExactSizeIterator<Item = (PendingRecord, &[u8])> {
+        self.records.iter().map(|record| (*record, &self.bytes[record.start..record.end]))
+    }
+
+    /// Takes the messages out.
+    pub fn take_republish(&mut self) -> Vec<Republish> {
+        std::mem::take(&mut self.republish)
+    }
+
+    /// The refusal, where there was one.
+    pub fn refused(&self) -> Option<ReasonCode> {
+        self.refused
+    }
+
+    /// Whether nothing follows.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.republish.is_empty() && self.refused.is_none()
+    }
+
+    /// Forgets everything and keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.records.clear();
+        self.republish.clear();
+        self.refused = None;
+    }
+}
+
+/// A durable queue, as the worker that delivers from it sees it. One worker reads a queue; appends overlap with it.
+pub trait QueueReader: Send + Sync {
+    /// The number of the first record that is not settled.
+    fn front(&self) -> u64;
+
+    /// Records from the front on, oldest first, up to both bounds, at least one where there is one.
+    /// A record that cannot be decoded comes with its error, for the dead-letter queue.
+    fn read(&self, records_max: usize, bytes_max: usize) -> Result<Vec<Result<Record, Unreadable>>, QueueError>;
+
+    /// Completes when there is a record to read.
+    fn wait(&self) -> BoxFuture<'_, ()>;
+
+    /// The sink has confirmed every record up to and with `sequence`, `bytes` in all.
+    fn delivered(&self, sequence: u64, bytes: u64);
+
+    /// Moves the record at the front into the dead-letter queue: there first, then out of the queue.
+    fn dead_letter(&self, sequence: u64, bytes: u64, error: &str) -> Result<(), QueueError>;
+
+    /// The account of the queue.
+    fn ledger(&self) -> Ledger;
+}
+
+/// A record whose bytes make no sense.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("record {sequence}: {problem}")]
+pub struct Unreadable {
+    pub sequence: u64,
+    pub bytes: u32,
+    pub problem: String,
+}
+
+/// The store could not do it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("store: {0}")]
+pub struct QueueError(pub String);
+
+/// The account of a queue: `accepted = delivered + dead_lettered + pending + dropped`, at any moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct Ledger {
+    /// Records that were ever appended.
+    pub accepted: u64,
+    /// Confirmed by the sink, or acknowledged by the subscriber.
+    pub delivered: u64,
+    /// Moved to the dead-letter queue.
+    pub dead_lettered: u64,
+    /// Dropped to stay within the bound.
+    pub dropped: u64,
+    /// Dropped because their time was over.
+    pub expired: u64,
+    /// Waiting.
+    pub pending: u64,
+    /// What waits, in bytes.
+    pub pending_bytes: u64,
+}
+
+impl Ledger {
+    /// Whether the account is right.
+    pub fn balances(&self) -> bool {
+        self.accepted == self.delivered + self.dead_lettered + self.dropped + self.expired + self.pending
+    }
+}

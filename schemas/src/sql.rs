@@ -1,0 +1,6 @@
+//! The tables that Hookline writes and reads, as DDL. The files are in `schemas/sql/`.
+
+/// The audit table in SQLite.
+pub const AUDIT_SQLITE: &str = include_str!("../sql/sqlite/audit.sql");
+/// The audit table in PostgreSQL.
+pub const AUDIT_POSTGRES: &str = include_str!("../sql/postgres/audit.sql");
