@@ -1,1 +1,28 @@
+//! What the stories share: a broker process, and the servers around it.
 
+/// The broker, as a process.
+pub mod broker;
+/// Kafka, read independently.
+pub mod kafka;
+/// PostgreSQL, read independently.
+pub mod postgres;
+
+use std::time::{Duration, Instant};
+
+/// Asks until it is so; fails with `what` when it takes too long.
+pub fn eventually<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within {limit:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A name that no other test and no earlier run has.
+pub fn unique(prefix: &str) -> String {
+    let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+    format!("{prefix}_{}_{nanos}", std::process::id())
+}

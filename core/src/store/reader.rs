@@ -83,7 +83,7 @@ impl ActionQueue {
     }
 
     fn hookline_id(&self, position: Position) -> String {
-        format!("{}:{}:{:x}", self.store.node, self.queue.id().0, position.0)
+        format!("{}:{}:{:016x}", self.store.node, self.queue.id().0, position.0)
     }
 
     fn record(&self, sequence: u64, position: Position, cache: &mut ChunkCache) -> Result<Result<Record, Unreadable>, Error> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hookline_mqtt::packet::{Ack, AckKind, Disconnect, Packet};
-use hookline_mqtt::{DecodeError, PropertyId, ReasonCode, Version};
+use hookline_mqtt::{DecodeError, PropertyId, QoS, ReasonCode, Version};
 use hookline_schemas::Message;
 use hookline_schemas::event::{About, HookPoint};
 
@@ -56,7 +56,7 @@ impl Worker {
         // An unknown identifier is ignored: there is nothing to do.
         let Some((sequence, bytes, message)) = resident.session.inflight.acknowledge(ack.packet_id) else { return };
         self.settle(session, sequence, bytes);
-        self.tell_acked(session, &message);
+        self.tell_acked(session, &message, QoS::AtLeastOnce);
         self.pump(session);
     }
 
@@ -75,7 +75,7 @@ impl Worker {
                     queue.release(sequence);
                     self.shared.store.mark_dirty(queue);
                 }
-                self.tell_acked(session, &message);
+                self.tell_acked(session, &message, QoS::ExactlyOnce);
                 ReasonCode::Success
             }
             PubRec::Again => ReasonCode::Success,
@@ -113,12 +113,14 @@ impl Worker {
         }
     }
 
-    fn tell_acked(&mut self, session: Key, message: &Message) {
+    /// `qos` is what it was delivered at.
+    fn tell_acked(&mut self, session: Key, message: &Message, qos: QoS) {
         if self.shared.hooks.wants(HookPoint::MessageAcked)
             && let Some(resident) = self.sessions.get(session)
         {
             let client = Arc::clone(&resident.session.client);
-            self.tell(HookPoint::MessageAcked, &client, About::Message(message));
+            let acked = Message { qos, ..message.clone() };
+            self.tell(HookPoint::MessageAcked, &client, About::Message(&acked));
         }
     }
 

@@ -1,0 +1,134 @@
+//! The broker, started as its user would: the binary, a configuration file, a data folder.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use hookline_mqtt::client::{Client, Options};
+
+use crate::eventually;
+
+/// How long a start may take.
+const START: Duration = Duration::from_secs(30);
+
+/// A running broker. It is killed when the test ends.
+#[derive(Debug)]
+pub struct Broker {
+    child: Child,
+    address: SocketAddr,
+    folder: PathBuf,
+}
+
+/// The binary of this build.
+pub fn binary() -> PathBuf {
+    // The test's own binary is in target/<profile>/deps.
+    let own = std::env::current_exe().expect("a test has a path");
+    let folder = own.ancestors().nth(2).expect("target/<profile>/deps/<test>");
+    let binary = folder.join("hookline");
+    assert!(binary.exists(), "{} is missing; build it first: cargo build --release --workspace", binary.display());
+    binary
+}
+
+impl Broker {
+    /// Starts a broker with the configuration `config`, whose data is in `folder`. The port is a free one.
+    pub fn start(folder: &Path, config: &str) -> Broker {
+        let file = folder.join("hookline.toml");
+        std::fs::write(&file, config).expect("the configuration is written");
+        Broker::start_with(folder, &["--config", file.to_str().expect("a path in UTF-8")])
+    }
+
+    /// Starts a broker with further arguments.
+    pub fn start_with(folder: &Path, arguments: &[&str]) -> Broker {
+        // The log of an earlier start must not be taken for this one's.
+        let log = folder.join("log");
+        let started_at = std::fs::metadata(&log).map_or(0, |log| log.len());
+        let stderr = File::options().create(true).append(true).open(&log).expect("the log is opened");
+        let child = Command::new(binary())
+            .args(["serve", "--data", folder.join("data").to_str().expect("a path in UTF-8")])
+            .args(["--set", "listeners.tcp.default.bind=127.0.0.1:0", "--set", "log.format=json"])
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(stderr)
+            .spawn()
+            .expect("the broker starts");
+        let mut broker = Broker { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), folder: folder.to_owned() };
+        broker.address = eventually("the broker is ready", START, || {
+            if let Ok(Some(status)) = broker.child.try_wait() {
+                panic!("the broker ended: {status}\n{}", broker.log());
+            }
+            broker.ready_address(started_at)
+        });
+        broker
+    }
+
+    fn ready_address(&self, from: u64) -> Option<SocketAddr> {
+        let log = std::fs::read(self.folder.join("log")).ok()?;
+        let new = log.get(usize::try_from(from).ok()?..)?;
+        let line = BufReader::new(new).lines().map_while(Result::ok).find(|line| line.contains("hookline is ready"))?;
+        let line: serde_json::Value = serde_json::from_str(&line).ok()?;
+        let listeners = line["fields"]["listeners"].as_str()?.to_owned();
+        listeners.split(' ').find_map(|pair| pair.strip_prefix("tcp.default="))?.parse().ok()
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A client with that identifier.
+    pub fn connect(&self, options: &Options) -> Client {
+        Client::connect(self.address, options).unwrap_or_else(|error| panic!("connects: {error}\n{}", self.log()))
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL.
+    pub fn kill(mut self) {
+        // Killing what is dead already is no error.
+        self.child.kill().expect("the broker can be killed");
+        self.child.wait().expect("the broker ends");
+    }
+
+    /// SIGTERM, and what it ended with.
+    pub fn stop(mut self) -> ExitStatus {
+        let pid = self.child.id().to_string();
+        let killed = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
+        assert!(killed.success());
+        eventually("the broker stops", Duration::from_secs(30), || self.child.try_wait().expect("the broker can be waited for"))
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // It may have ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Runs the binary with arguments: its exit code, and what it printed.
+pub fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(binary()).args(arguments).output().expect("the binary runs");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// The accounts in a store whose broker is not running: `(kind, name)` and the account.
+pub fn ledgers(folder: &Path) -> Vec<serde_json::Value> {
+    let data = folder.join("data");
+    let (code, out, error) = run(&["store", "stats", "--json", "--data", data.to_str().expect("a path in UTF-8")]);
+    let ledgers: Vec<serde_json::Value> = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}\n{error}"));
+    assert_eq!(code, Some(0), "a ledger does not balance: {out}");
+    ledgers
+}

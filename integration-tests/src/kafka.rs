@@ -1,0 +1,73 @@
+//! Kafka, read by an independent consumer.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Headers, Message};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+/// A record as the consumer sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Consumed {
+    pub partition: i32,
+    pub key: String,
+    pub value: serde_json::Value,
+    pub hookline_id: String,
+}
+
+/// The broker's address, as `integration-tests/services env` tells it.
+pub fn hosts() -> String {
+    std::env::var("HOOKLINE_TEST_KAFKA").expect("HOOKLINE_TEST_KAFKA names no Kafka; run: eval \"$(integration-tests/services env)\"")
+}
+
+/// Makes a topic.
+pub fn create_topic(name: &str, partitions: i32) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", hosts()).create().expect("a client");
+    let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+    let made = runtime.block_on(admin.create_topics(&[topic], &AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)))));
+    made.expect("kafka answers")[0].as_ref().expect("the topic is made");
+}
+
+/// Reads a topic from its beginning until `enough` says so or time is over. Order within a partition is kept.
+pub fn consume(topic: &str, partitions: i32, limit: Duration, mut enough: impl FnMut(&[Consumed]) -> bool) -> Vec<Consumed> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", hosts())
+        .set("group.id", "independent")
+        .set("enable.auto.commit", "false")
+        .set("isolation.level", "read_committed")
+        .create()
+        .expect("a consumer");
+    let mut assignment = TopicPartitionList::new();
+    for partition in 0..partitions {
+        assignment.add_partition_offset(topic, partition, Offset::Beginning).expect("a partition");
+    }
+    consumer.assign(&assignment).expect("assigned");
+    let deadline = Instant::now() + limit;
+    let mut consumed = Vec::new();
+    while Instant::now() < deadline && !enough(&consumed) {
+        if let Some(Ok(message)) = consumer.poll(Duration::from_millis(200)) {
+            let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
+            let header = message.headers().and_then(|headers| headers.iter().find(|header| header.key == "hookline_id"));
+            consumed.push(Consumed {
+                partition: message.partition(),
+                key: text(message.key()),
+                value: serde_json::from_slice(message.payload().unwrap_or_default()).expect("the value is JSON"),
+                hookline_id: text(header.and_then(|header| header.value)),
+            });
+        }
+    }
+    consumed
+}
+
+/// Stops or starts Kafka, where it is one that the tests may stop. `false`: it is somebody's own.
+pub fn service(command: &str) -> bool {
+    let Ok(script) = std::env::var("HOOKLINE_TEST_SERVICES") else { return false };
+    let status = Command::new(script).args([command, "kafka"]).env_remove("HOOKLINE_TEST_KAFKA").status().expect("the script runs");
+    assert!(status.success(), "services {command} kafka");
+    true
+}
