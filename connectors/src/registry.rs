@@ -29,7 +29,8 @@ pub struct Kind {
     /// The `type` in the configuration.
     pub name: &'static str,
     /// Makes the sink of an action; nothing is connected yet. Relative paths are below `data_dir`.
-    pub sink: fn(connector: &Map<String, Value>, parameters: &Map<String, Value>, data_dir: &Path) -> Result<Box<dyn Sink>, Vec<SettingsError>>,
+    pub sink:
+        fn(connector: &Map<String, Value>, parameters: &Map<String, Value>, data_dir: &Path) -> Result<Box<dyn Sink>, Vec<SettingsError>>,
     /// The JSON Schema of the connector's settings.
     pub connector_schema: fn() -> Schema,
     /// The JSON Schema of an action's parameters.
@@ -72,5 +73,6 @@ pub(crate) fn both<A, B>(a: Result<A, Vec<SettingsError>>, b: Result<B, Vec<Sett
 
 /// A template of an action's parameters.
 pub(crate) fn template(path: &str, text: &str) -> Result<hookline_schemas::Template, Vec<SettingsError>> {
-    hookline_schemas::Template::parse(text).map_err(|error| vec![SettingsError { path: format!("{PARAMETERS}.{path}"), problem: error.to_string() }])
+    hookline_schemas::Template::parse(text)
+        .map_err(|error| vec![SettingsError { path: format!("{PARAMETERS}.{path}"), problem: error.to_string() }])
 }

@@ -113,7 +113,8 @@ mod tests {
 
     #[test]
     fn placeholders_become_parameters_and_rows_are_repeated() {
-        let statement = Statement::parse("sql", "INSERT INTO t (a, b) VALUES (${a}, to_timestamp(${b.c})) ON CONFLICT DO NOTHING", mark).expect("valid");
+        let statement = Statement::parse("sql", "INSERT INTO t (a, b) VALUES (${a}, to_timestamp(${b.c})) ON CONFLICT DO NOTHING", mark)
+            .expect("valid");
         assert_eq!(statement.sql, "INSERT INTO t (a, b) VALUES ($1, to_timestamp($2)) ON CONFLICT DO NOTHING");
         assert_eq!(
             statement.for_rows(2, mark),

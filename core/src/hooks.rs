@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use hookline_schemas::Client;
 use hookline_schemas::event::{About, Event, HookPoint, HookSet};
 use hookline_schemas::ports::{Hook, Outcome};
-use hookline_schemas::Client;
 
 use crate::clock;
 

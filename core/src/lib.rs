@@ -2,30 +2,30 @@
 //!
 //! In the order of the line:
 
-/// Accepts connections and reads their CONNECT.
-pub mod listener;
-/// Serves connections: one thread, one epoll set, many sessions.
-mod worker;
-/// The session: in-flight windows and packet identifiers. Pure.
-mod session;
-/// Which sessions want a topic.
-mod router;
-/// Retained messages.
-mod retained;
-/// Hooks and the set of points that somebody listens to.
-mod hooks;
-/// The durable store.
-pub mod store;
-/// What workers send each other.
-mod mailbox;
 /// Puts the parts together, and takes them down in order.
 mod broker;
-/// Counters.
-mod metrics;
-/// A table whose places are reused, and notice stale references.
-mod slab;
 /// The time of day.
 mod clock;
+/// Hooks and the set of points that somebody listens to.
+mod hooks;
+/// Accepts connections and reads their CONNECT.
+pub mod listener;
+/// What workers send each other.
+mod mailbox;
+/// Counters.
+mod metrics;
+/// Retained messages.
+mod retained;
+/// Which sessions want a topic.
+mod router;
+/// The session: in-flight windows and packet identifiers. Pure.
+mod session;
+/// A table whose places are reused, and notice stale references.
+mod slab;
+/// The durable store.
+pub mod store;
+/// Serves connections: one thread, one epoll set, many sessions.
+mod worker;
 
 pub use broker::{Broker, BrokerError};
 pub use hooks::Hooks;

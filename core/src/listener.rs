@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use hookline_mqtt::packet::{ConnAck, Connect, Packet};
 use hookline_mqtt::{DecodeError, Properties, PropertyId, ReasonCode, Version, decode};
+use hookline_schemas::Client;
 use hookline_schemas::config::Listener as Settings;
 use hookline_schemas::event::{About, HookPoint};
 use hookline_schemas::ports::Outcome;
-use hookline_schemas::Client;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -55,7 +55,14 @@ impl Listener {
         socket.bind(&settings.bind.into())?;
         socket.listen(1024)?;
         let (places, half_open) = (Arc::default(), Arc::default());
-        Ok(Listener { socket: TcpListener::from_std(socket.into())?, name: name.into(), settings: settings.clone(), shared, places, half_open })
+        Ok(Listener {
+            socket: TcpListener::from_std(socket.into())?,
+            name: name.into(),
+            settings: settings.clone(),
+            shared,
+            places,
+            half_open,
+        })
     }
 
     /// Where it listens.

@@ -59,7 +59,14 @@ pub(crate) fn run(sources: Sources) -> anyhow::Result<ExitCode> {
         broker.stop().await;
         drain(&deliveries).await;
         for stats in engine.stats() {
-            tracing::info!(rule = stats.rule, matched = stats.matched, passed = stats.passed, no_result = stats.no_result, failed = stats.failed, "rule");
+            tracing::info!(
+                rule = stats.rule,
+                matched = stats.matched,
+                passed = stats.passed,
+                no_result = stats.no_result,
+                failed = stats.failed,
+                "rule"
+            );
         }
         for delivery in deliveries {
             let (name, ledger) = (delivery.name().to_owned(), delivery.ledger());
@@ -120,7 +127,8 @@ fn sink(config: &Config, name: &str) -> Result<Box<dyn Sink>, Vec<String>> {
     (kind.sink)(&connector.settings, &action.parameters, &config.node.data_dir).map_err(|errors| {
         let described = errors.iter().map(|error| {
             let rest = error.path.strip_prefix(registry::CONNECTOR);
-            let path = rest.map_or_else(|| format!("actions.{name}.{}", error.path), |rest| format!("connectors.{}{rest}", action.connector));
+            let path =
+                rest.map_or_else(|| format!("actions.{name}.{}", error.path), |rest| format!("connectors.{}{rest}", action.connector));
             match error.problem.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
                 Some(field) => format!("{path}.{field}: missing"),
                 None => format!("{path}: {}", error.problem),
@@ -148,7 +156,11 @@ fn actions(config: &Config, store: &Arc<Store>) -> anyhow::Result<(Targets, Vec<
     for queue in store.queues() {
         let orphaned = queue.kind() == hookline_core::store::QueueKind::Action && !config.actions.contains_key(queue.name());
         if orphaned && queue.ledger().pending > 0 {
-            tracing::warn!(action = queue.name(), pending = queue.ledger().pending, "records wait for an action that is not configured any more");
+            tracing::warn!(
+                action = queue.name(),
+                pending = queue.ledger().pending,
+                "records wait for an action that is not configured any more"
+            );
         }
     }
     Ok((targets, starts))
@@ -196,9 +208,8 @@ fn greet(origin: &str, data_dir: &str, config: &Config, addresses: &[(String, So
 /// Gives the sinks that can take it the time to take what is left.
 async fn drain(deliveries: &[DeliveryHandle]) {
     let deadline = Instant::now() + DRAIN_TIMEOUT;
-    let is_draining = |delivery: &DeliveryHandle| {
-        delivery.state() == hookline_connectors::ActionState::Connected && delivery.ledger().pending > 0
-    };
+    let is_draining =
+        |delivery: &DeliveryHandle| delivery.state() == hookline_connectors::ActionState::Connected && delivery.ledger().pending > 0;
     while Instant::now() < deadline && deliveries.iter().any(is_draining) {
         sleep(Duration::from_millis(20)).await;
     }

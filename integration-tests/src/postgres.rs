@@ -4,7 +4,8 @@ use tokio_postgres::{NoTls, Row};
 
 /// The server's address, as `integration-tests/services env` tells it.
 pub fn url() -> String {
-    std::env::var("HOOKLINE_TEST_POSTGRES").expect("HOOKLINE_TEST_POSTGRES names no PostgreSQL; run: eval \"$(integration-tests/services env)\"")
+    std::env::var("HOOKLINE_TEST_POSTGRES")
+        .expect("HOOKLINE_TEST_POSTGRES names no PostgreSQL; run: eval \"$(integration-tests/services env)\"")
 }
 
 /// Runs a query.

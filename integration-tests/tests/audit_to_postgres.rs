@@ -34,12 +34,12 @@ fn clients_and_messages_appear_as_rows() {
         .stdout(Stdio::piped())
         .spawn()
         .expect("mosquitto_sub runs");
-    let count = |condition: &str| -> i64 {
-        postgres::query(&format!("SELECT count(*) FROM hookline_events WHERE {condition}"))[0].get(0)
-    };
+    let count = |condition: &str| -> i64 { postgres::query(&format!("SELECT count(*) FROM hookline_events WHERE {condition}"))[0].get(0) };
     let limit = Duration::from_secs(20);
     let there = |condition: &str| eventually(condition, limit, || (count(condition) > 0).then_some(()));
-    eventually("the table is made", limit, || (postgres::query("SELECT to_regclass('hookline_events') IS NOT NULL")[0].get::<_, bool>(0)).then_some(()));
+    eventually("the table is made", limit, || {
+        (postgres::query("SELECT to_regclass('hookline_events') IS NOT NULL")[0].get::<_, bool>(0)).then_some(())
+    });
     there(&format!("event = 'session.subscribed' AND clientid = '{subscriber}' AND topic = 'site/+' AND qos = 1 AND username = 'anna'"));
     let published = Command::new("mosquitto_pub")
         .args(["-p", &port, "-i", &publisher, "-t", "site/a", "-q", "2", "-m", r#"{"t": 21.5}"#, "-V", "5"])
@@ -50,15 +50,23 @@ fn clients_and_messages_appear_as_rows() {
     // Nobody subscribes to this one.
     broker.connect(&Options::new(&format!("{id}-lone"))).publish("nobody/here", b"\xff\x00", QoS::AtLeastOnce, false).expect("published");
 
-    there(&format!("event = 'client.connected' AND clientid = '{publisher}' AND details->>'proto_ver' = '5' AND details->>'keepalive' = '60' AND peername LIKE '127.0.0.1:%'"));
+    there(&format!(
+        "event = 'client.connected' AND clientid = '{publisher}' AND details->>'proto_ver' = '5' AND details->>'keepalive' = '60' AND peername LIKE '127.0.0.1:%'"
+    ));
     there(&format!("event = 'client.connected' AND clientid = '{subscriber}' AND details->>'proto_ver' = '4' AND username = 'anna'"));
-    there(&format!(r#"event = 'message.publish' AND clientid = '{publisher}' AND topic = 'site/a' AND qos = 2 AND payload = '{{"t": 21.5}}' AND length(message_id) = 32"#));
-    there(&format!("event = 'message.delivered' AND clientid = '{subscriber}' AND from_clientid = '{publisher}' AND topic = 'site/a' AND qos = 1"));
+    there(&format!(
+        r#"event = 'message.publish' AND clientid = '{publisher}' AND topic = 'site/a' AND qos = 2 AND payload = '{{"t": 21.5}}' AND length(message_id) = 32"#
+    ));
+    there(&format!(
+        "event = 'message.delivered' AND clientid = '{subscriber}' AND from_clientid = '{publisher}' AND topic = 'site/a' AND qos = 1"
+    ));
     there(&format!("event = 'message.acked' AND clientid = '{subscriber}' AND from_clientid = '{publisher}'"));
     there(&format!("event = 'message.dropped' AND clientid = '{id}-lone' AND reason = 'no_subscribers' AND payload = '\\xff00'"));
     there(&format!("event = 'client.disconnected' AND clientid = '{publisher}' AND reason = 'normal'"));
     there(&format!("event = 'session.terminated' AND clientid = '{subscriber}'"));
-    let same_id = format!("SELECT count(DISTINCT message_id) FROM hookline_events WHERE topic = 'site/a' AND event LIKE 'message.%' AND clientid LIKE '{id}%'");
+    let same_id = format!(
+        "SELECT count(DISTINCT message_id) FROM hookline_events WHERE topic = 'site/a' AND event LIKE 'message.%' AND clientid LIKE '{id}%'"
+    );
     assert_eq!(postgres::query(&same_id)[0].get::<_, i64>(0), 1, "publish, delivery and ack name one message");
     assert!(broker.stop().success());
     let ledgers = broker::ledgers(folder.path());

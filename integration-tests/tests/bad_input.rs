@@ -27,7 +27,10 @@ fn a_broken_configuration_is_told_as_a_whole() {
     let (code, error) = serve("[mqtt]\ninflight_max = \"x\"\n[actions.a]\nconnector = \"nope\"\n[typo]\n", &[]);
     assert_eq!(code, Some(2));
     assert!(error.contains("mqtt.inflight_max: invalid type") && error.contains("typo: unknown field"), "{error}");
-    let (code, error) = serve("[actions.a]\nconnector = \"dq\"\n[connectors.db]\ntype = \"sqlight\"\n[connectors.k]\ntype = \"kafka\"\n[actions.b]\nconnector = \"k\"\n", &[]);
+    let (code, error) = serve(
+        "[actions.a]\nconnector = \"dq\"\n[connectors.db]\ntype = \"sqlight\"\n[connectors.k]\ntype = \"kafka\"\n[actions.b]\nconnector = \"k\"\n",
+        &[],
+    );
     assert_eq!(code, Some(2));
     for expect in [
         "actions.a.connector: there is no \"dq\" in [connectors]; did you mean \"db\"?",

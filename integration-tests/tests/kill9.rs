@@ -52,9 +52,11 @@ fn nothing_acknowledged_is_lost() {
             }
             if let Some(mut client) = reader {
                 let (received, killing) = (&mut received, &killing);
-                scope.spawn(move || {
-                    while !killing.load(Ordering::Relaxed) && receive(&mut client, received, Duration::from_millis(20)).is_ok() {}
-                });
+                scope.spawn(
+                    move || {
+                        while !killing.load(Ordering::Relaxed) && receive(&mut client, received, Duration::from_millis(20)).is_ok() {}
+                    },
+                );
             }
             scope.spawn(|| {
                 std::thread::sleep(moment);
@@ -77,7 +79,12 @@ fn nothing_acknowledged_is_lost() {
     let deadline = Instant::now() + Duration::from_secs(120);
     while receive(&mut client, &mut received, Duration::from_secs(3)).expect("the connection holds") && Instant::now() < deadline {}
     let missing: Vec<_> = acknowledged.iter().filter(|message| !received.counts.contains_key(*message)).collect();
-    assert!(missing.is_empty(), "{} acknowledged messages did not reach the subscriber: {:?}", missing.len(), &missing[..missing.len().min(10)]);
+    assert!(
+        missing.is_empty(),
+        "{} acknowledged messages did not reach the subscriber: {:?}",
+        missing.len(),
+        &missing[..missing.len().min(10)]
+    );
     client.disconnect().expect("leaves");
 
     let distinct = |consumed: &[kafka::Consumed]| consumed.iter().map(message_of).collect::<BTreeSet<_>>();
@@ -108,7 +115,8 @@ fn nothing_acknowledged_is_lost() {
     assert!(received.out_of_order.is_empty(), "the subscriber got out of order: {:?}", received.out_of_order);
     assert!(broker.stop().success());
     let ledgers = broker::ledgers(folder.path());
-    let of = |name: &str| ledgers.iter().find(|ledger| ledger["name"] == name).unwrap_or_else(|| panic!("{name} has an account: {ledgers:?}"));
+    let of =
+        |name: &str| ledgers.iter().find(|ledger| ledger["name"] == name).unwrap_or_else(|| panic!("{name} has an account: {ledgers:?}"));
     assert_eq!(of(SUBSCRIBER)["pending"], 0, "{ledgers:?}");
     assert_eq!((&of("pipeline")["pending"], &of("pipeline")["dropped"], &of(SUBSCRIBER)["dropped"]), (&0.into(), &0.into(), &0.into()));
     println!(

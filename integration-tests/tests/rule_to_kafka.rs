@@ -55,8 +55,9 @@ fn exactly_the_selected_messages_arrive_in_order_across_an_outage() {
     });
     outage.join().expect("kafka is back");
 
-    let expected: HashSet<(String, u64)> =
-        (0..DEVICES).flat_map(|device| (0..MESSAGES).filter(|seq| selected(*seq)).map(move |seq| (format!("device-{device}"), seq))).collect();
+    let expected: HashSet<(String, u64)> = (0..DEVICES)
+        .flat_map(|device| (0..MESSAGES).filter(|seq| selected(*seq)).map(move |seq| (format!("device-{device}"), seq)))
+        .collect();
     let consumed = kafka::consume(&topic, PARTITIONS, Duration::from_secs(90), |consumed| {
         consumed.len() >= expected.len() && distinct(consumed).len() >= expected.len()
     });
@@ -86,7 +87,7 @@ fn exactly_the_selected_messages_arrive_in_order_across_an_outage() {
 }
 
 fn selected(seq: u64) -> bool {
-    seq % 2 == 0 && seq % 3 != 0
+    seq.is_multiple_of(2) && !seq.is_multiple_of(3)
 }
 
 fn publish(broker: &Broker, device: u64) {

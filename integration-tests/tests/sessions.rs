@@ -151,14 +151,18 @@ fn retained_messages_reach_new_subscribers_and_survive_a_restart() {
     let broker = Broker::start(folder.path(), "");
     let mut subscriber = broker.connect(&v5("s"));
     subscriber.subscribe(&[("ret/#", QoS::AtLeastOnce)]).expect("subscribed");
-    let mut got: Vec<_> = (0..2).map(|_| subscriber.receive(SOON).expect("holds").expect("arrives")).map(|m| (m.topic, m.payload, m.retain)).collect();
+    let mut got: Vec<_> =
+        (0..2).map(|_| subscriber.receive(SOON).expect("holds").expect("arrives")).map(|m| (m.topic, m.payload, m.retain)).collect();
     got.sort();
     assert_eq!(got, [("ret/a".into(), b"new".to_vec(), true), ("ret/b/c".into(), b"deep".to_vec(), true)]);
     assert_eq!(subscriber.receive(NOT).expect("holds"), None);
     broker.connect(&v5("p")).publish("ret/a", b"live", QoS::AtMostOnce, true).expect("published");
     let live = subscriber.receive(SOON).expect("holds").expect("arrives");
     assert!(!live.retain, "to an established subscription RETAIN is 0");
-    let filter = |retain_handling| SubscribeFilter { filter: "ret/a".into(), options: SubscriptionOptions { retain_handling, ..Default::default() } };
+    let filter = |retain_handling| SubscribeFilter {
+        filter: "ret/a".into(),
+        options: SubscriptionOptions { retain_handling, ..Default::default() },
+    };
     subscriber.subscribe_with(vec![filter(RetainHandling::DoNotSend)], Properties::default()).expect("subscribed");
     assert_eq!(subscriber.receive(NOT).expect("holds"), None);
 }
@@ -170,7 +174,13 @@ fn a_newer_connection_takes_the_session_over_and_the_will_is_published() {
     let mut watcher = broker.connect(&v5("w"));
     watcher.subscribe(&[("will/#", QoS::AtLeastOnce)]).expect("subscribed");
     let mut options = v5("same");
-    options.connect.will = Some(Will { topic: "will/same".into(), payload: b"gone".to_vec(), qos: QoS::AtLeastOnce, retain: false, properties: Properties::default() });
+    options.connect.will = Some(Will {
+        topic: "will/same".into(),
+        payload: b"gone".to_vec(),
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        properties: Properties::default(),
+    });
     let mut older = broker.connect(&options);
     let newer = broker.connect(&v5("same"));
     assert!(matches!(older.receive(SOON), Err(Error::Closed(ReasonCode::SessionTakenOver))));
@@ -194,7 +204,10 @@ fn properties_travel_and_identifiers_tell_the_subscription() {
     let mut subscriber = broker.connect(&v5("s"));
     let mut properties = Properties::default();
     properties.push_number(PropertyId::SubscriptionIdentifier, 42);
-    let filter = SubscribeFilter { filter: "p/+".into(), options: SubscriptionOptions { qos: QoS::AtLeastOnce, no_local: true, ..Default::default() } };
+    let filter = SubscribeFilter {
+        filter: "p/+".into(),
+        options: SubscriptionOptions { qos: QoS::AtLeastOnce, no_local: true, ..Default::default() },
+    };
     assert_eq!(subscriber.subscribe_with(vec![filter], properties).expect("subscribed"), [ReasonCode::GrantedQoS1]);
     let mut properties = Properties::default();
     properties.push_user("k", "v");
@@ -203,7 +216,11 @@ fn properties_travel_and_identifiers_tell_the_subscription() {
     subscriber.publish("p/own", b"own", QoS::AtLeastOnce, false).expect("published");
     broker.connect(&v5("p")).publish_with("p/a", b"x", QoS::AtLeastOnce, false, &properties).expect("published");
     let message = subscriber.receive(SOON).expect("holds").expect("arrives");
-    assert_eq!((message.topic.as_str(), message.properties.number(PropertyId::SubscriptionIdentifier)), ("p/a", Some(42)), "and not its own");
+    assert_eq!(
+        (message.topic.as_str(), message.properties.number(PropertyId::SubscriptionIdentifier)),
+        ("p/a", Some(42)),
+        "and not its own"
+    );
     assert_eq!(message.properties.user().collect::<Vec<_>>(), [("k", "v")]);
     assert_eq!(message.properties.text(PropertyId::ContentType), Some("text/plain"));
     let nobody = broker.connect(&v5("n")).publish("nobody", b"", QoS::AtLeastOnce, false);
@@ -259,7 +276,10 @@ fn mosquitto_and_paho_are_served() {
         let sub = sub.stdout(std::process::Stdio::piped()).spawn().expect("mosquitto_sub runs");
         std::thread::sleep(Duration::from_millis(500));
         for qos in ["0", "1", "2"] {
-            let status = Command::new("mosquitto_pub").args(["-p", &port, "-V", version, "-t", &topic, "-q", qos, "-m", qos]).status().expect("mosquitto_pub runs");
+            let status = Command::new("mosquitto_pub")
+                .args(["-p", &port, "-V", version, "-t", &topic, "-q", qos, "-m", qos])
+                .status()
+                .expect("mosquitto_pub runs");
             assert!(status.success(), "version {version} QoS {qos}");
         }
         let output = sub.wait_with_output().expect("mosquitto_sub ends");

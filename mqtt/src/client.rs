@@ -6,7 +6,9 @@ use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-use crate::packet::{Ack, AckKind, ConnAck, Connect, Disconnect, Packet, Publish, SubAck, Subscribe, SubscribeFilter, SubscriptionOptions, Unsubscribe};
+use crate::packet::{
+    Ack, AckKind, ConnAck, Connect, Disconnect, Packet, Publish, SubAck, Subscribe, SubscribeFilter, SubscriptionOptions, Unsubscribe,
+};
 use crate::{DecodeError, Properties, PropertyId, QoS, ReasonCode, Version, decode};
 
 /// The largest packet that the client accepts, in bytes: the wire's own maximum.
@@ -131,7 +133,9 @@ impl Client {
         client.stream.write_all(&out)?;
         let deadline = Instant::now() + timeout;
         loop {
-            if let Some((Packet::ConnAck(ConnAck { session_present, reason, .. }), length)) = decode(&client.input, version, PACKET_BYTES_MAX)? {
+            if let Some((Packet::ConnAck(ConnAck { session_present, reason, .. }), length)) =
+                decode(&client.input, version, PACKET_BYTES_MAX)?
+            {
                 if reason != ReasonCode::Success {
                     return Err(Error::Refused(reason));
                 }
@@ -172,7 +176,14 @@ impl Client {
     }
 
     /// As [`Client::publish`], with properties.
-    pub fn publish_with(&mut self, topic: &str, payload: &[u8], qos: QoS, retain: bool, properties: &Properties) -> Result<ReasonCode, Error> {
+    pub fn publish_with(
+        &mut self,
+        topic: &str,
+        payload: &[u8],
+        qos: QoS,
+        retain: bool,
+        properties: &Properties,
+    ) -> Result<ReasonCode, Error> {
         let packet_id = self.send(topic, payload, qos, retain, properties)?;
         if qos == QoS::AtMostOnce {
             return Ok(ReasonCode::Success);

@@ -190,8 +190,7 @@ impl Properties {
             if id.allowed_in() & carrier == 0 {
                 return Err(DecodeError::protocol("property is not allowed in this packet"));
             }
-            let repeatable =
-                id == PropertyId::UserProperty || (id == PropertyId::SubscriptionIdentifier && carrier == carrier::PUBLISH);
+            let repeatable = id == PropertyId::UserProperty || (id == PropertyId::SubscriptionIdentifier && carrier == carrier::PUBLISH);
             if seen & (1 << id as u8) != 0 && !repeatable {
                 return Err(DecodeError::protocol("property appears twice"));
             }

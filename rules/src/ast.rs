@@ -39,10 +39,18 @@ pub(crate) enum Expr {
     Negate(Box<Expr>),
     Not(Box<Expr>),
     Binary(Binary, Box<Expr>, Box<Expr>),
-    In { needle: Box<Expr>, list: Vec<Expr>, negated: bool },
+    In {
+        needle: Box<Expr>,
+        list: Vec<Expr>,
+        negated: bool,
+    },
     Call(&'static Function, Vec<Expr>),
     /// With `subject`, its value is compared with each WHEN; without, each WHEN is a condition.
-    Case { subject: Option<Box<Expr>>, branches: Vec<(Expr, Expr)>, otherwise: Option<Box<Expr>> },
+    Case {
+        subject: Option<Box<Expr>>,
+        branches: Vec<(Expr, Expr)>,
+        otherwise: Option<Box<Expr>>,
+    },
 }
 
 /// A step of a path.

@@ -256,10 +256,13 @@ mod tests {
         let targets = Targets::from([("orders".to_owned(), (QueueId(1), AckMode::Durable))]);
         let errors = Engine::new(&rule("SELECT uper(a) FROM \"t\"", "oders"), &targets).expect_err("two errors");
         let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        assert_eq!(texts, [
-            "rules.r.sql: unknown function \"uper\"; did you mean \"upper\"? at column 8",
-            "rules.r.actions: there is no action \"oders\" in [actions]; did you mean \"orders\"?",
-        ]);
+        assert_eq!(
+            texts,
+            [
+                "rules.r.sql: unknown function \"uper\"; did you mean \"upper\"? at column 8",
+                "rules.r.actions: there is no action \"oders\" in [actions]; did you mean \"orders\"?",
+            ]
+        );
     }
 
     #[test]

@@ -92,7 +92,9 @@ impl Scope<'_> {
             Expr::Binary(operator, left, right) => Value::Bool(operator::compare(*operator, &self.value(left)?, &self.value(right)?)?),
             Expr::In { needle, list, negated } => {
                 let needle = self.value(needle)?;
-                let found = list.iter().try_fold(false, |found, item| Ok::<_, EvalError>(found || operator::equal(&needle, &self.value(item)?)?))?;
+                let found = list
+                    .iter()
+                    .try_fold(false, |found, item| Ok::<_, EvalError>(found || operator::equal(&needle, &self.value(item)?)?))?;
                 Value::Bool(found != *negated)
             }
             Expr::Call(function, arguments) => {
@@ -180,7 +182,9 @@ fn place(index: i64, len: usize) -> Option<usize> {
 
 fn range(first: &Value, last: &Value) -> Result<Value, EvalError> {
     match (first, last) {
-        (Value::Int(first), Value::Int(last)) if last.saturating_sub(*first) < RANGE_MAX => Ok(Value::Array((*first..=*last).map(Value::Int).collect())),
+        (Value::Int(first), Value::Int(last)) if last.saturating_sub(*first) < RANGE_MAX => {
+            Ok(Value::Array((*first..=*last).map(Value::Int).collect()))
+        }
         (Value::Int(_), Value::Int(_)) => Err(EvalError::new(format!("a range has at most {RANGE_MAX} elements"))),
         _ => Err(EvalError::new(format!("a range needs two integers, not {} and {}", first.type_name(), last.type_name()))),
     }

@@ -33,7 +33,9 @@ pub(crate) fn compare(operator: Binary, left: &Value, right: &Value) -> Result<b
 pub(crate) fn equal(left: &Value, right: &Value) -> Result<bool, EvalError> {
     Ok(match (left, right) {
         (Value::Array(a), Value::Array(b)) => a.len() == b.len() && all_equal(a.iter().zip(b))?,
-        (Value::Map(a), Value::Map(b)) => a.len() == b.len() && all_equal(a.iter().map(|(k, v)| (v, b.get(k).unwrap_or(&Value::Undefined))))?,
+        (Value::Map(a), Value::Map(b)) => {
+            a.len() == b.len() && all_equal(a.iter().map(|(k, v)| (v, b.get(k).unwrap_or(&Value::Undefined))))?
+        }
         (Value::Undefined, Value::Undefined) | (Value::Null, Value::Null) => true,
         (Value::Bool(a), Value::Bool(b)) => a == b,
         (Value::Bool(a), text) | (text, Value::Bool(a)) => text.as_text() == Some(if *a { "true" } else { "false" }),
@@ -85,7 +87,9 @@ pub(crate) fn arithmetic(operator: Binary, left: &Value, right: &Value) -> Resul
         return Ok(Value::Text(format!("{left}{right}").into()));
     }
     match (operator, left, right) {
-        (Binary::Div | Binary::Mod, Value::Int(_), Value::Int(0)) | (Binary::Divide, _, Value::Int(0)) => Err(EvalError::new("division by zero")),
+        (Binary::Div | Binary::Mod, Value::Int(_), Value::Int(0)) | (Binary::Divide, _, Value::Int(0)) => {
+            Err(EvalError::new("division by zero"))
+        }
         (Binary::Divide, _, Value::Float(zero)) if *zero == 0.0 => Err(EvalError::new("division by zero")),
         (Binary::Divide, Value::Int(_) | Value::Float(_), Value::Int(_) | Value::Float(_)) => float(as_float(left) / as_float(right)),
         (_, Value::Int(a), Value::Int(b)) => {

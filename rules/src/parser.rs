@@ -8,8 +8,10 @@ use crate::function;
 use crate::lexer::{Kind, Token, tokens};
 
 /// Words that are no names unless they are quoted.
-const KEYWORDS: &[&str] =
-    &["SELECT", "FROM", "WHERE", "AS", "AND", "OR", "NOT", "IN", "CASE", "WHEN", "THEN", "ELSE", "END", "DIV", "MOD", "FOREACH", "DO", "INCASE"];
+const KEYWORDS: &[&str] = &[
+    "SELECT", "FROM", "WHERE", "AS", "AND", "OR", "NOT", "IN", "CASE", "WHEN", "THEN", "ELSE", "END", "DIV", "MOD", "FOREACH", "DO",
+    "INCASE",
+];
 
 /// How deep expressions may nest: more than anyone writes, less than the stack holds.
 const DEPTH_MAX: usize = 100;
@@ -63,7 +65,9 @@ impl Parser<'_> {
         } else {
             match &expr {
                 // Without an alias a path keeps its nesting.
-                Expr::Path(steps) => steps.iter().map_while(|step| if let Step::Key(key) = step { Some(key.clone()) } else { None }).collect(),
+                Expr::Path(steps) => {
+                    steps.iter().map_while(|step| if let Step::Key(key) = step { Some(key.clone()) } else { None }).collect()
+                }
                 _ => vec![text.into()],
             }
         };

@@ -37,7 +37,8 @@ impl Statement {
             } else if hookline_mqtt::topic::filter_is_valid(&source.name, usize::MAX) {
                 filters.push(source.name);
             } else {
-                let problem = format!("\"{}\" is no topic filter: \"#\" must be last, and wildcards must stand alone in their level", source.name);
+                let problem =
+                    format!("\"{}\" is no topic filter: \"#\" must be last, and wildcards must stand alone in their level", source.name);
                 return Err(SqlError::at(sql, source.offset, problem));
             }
         }
@@ -97,7 +98,9 @@ fn fold(expr: Expr) -> Expr {
 
 /// Whether a path of the expression begins with a name that a field defines.
 fn names_alias(expr: &Expr, fields: &[Field]) -> bool {
-    let any = |exprs: &mut dyn Iterator<Item = &Expr>| exprs.fold(false, |any, expr| any || names_alias(expr, fields));
+    fn any<'a>(mut exprs: impl Iterator<Item = &'a Expr>, fields: &[Field]) -> bool {
+        exprs.any(|expr| names_alias(expr, fields))
+    }
     match expr {
         Expr::Literal(_) => false,
         Expr::Path(steps) => {
@@ -109,14 +112,13 @@ fn names_alias(expr: &Expr, fields: &[Field]) -> bool {
                 Field::Expr { alias, .. } => alias.first() == Some(first),
             })
         }
-        Expr::List(items) | Expr::Call(_, items) => any(&mut items.iter()),
-        Expr::Range(a, b) | Expr::Binary(_, a, b) => any(&mut [&**a, &**b].into_iter()),
+        Expr::List(items) | Expr::Call(_, items) => any(items.iter(), fields),
+        Expr::Range(a, b) | Expr::Binary(_, a, b) => any([&**a, &**b].into_iter(), fields),
         Expr::Negate(expr) | Expr::Not(expr) => names_alias(expr, fields),
-        Expr::In { needle, list, .. } => any(&mut std::iter::once(&**needle).chain(list)),
+        Expr::In { needle, list, .. } => any(std::iter::once(&**needle).chain(list), fields),
         Expr::Case { subject, branches, otherwise } => {
             let parts = branches.iter().flat_map(|(when, then)| [when, then]);
-            any(&mut parts.chain(subject.as_deref()).chain(otherwise.as_deref()))
+            any(parts.chain(subject.as_deref()).chain(otherwise.as_deref()), fields)
         }
     }
 }
-

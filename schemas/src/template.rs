@@ -29,11 +29,8 @@ pub struct TemplateError {
 impl Template {
     /// Reads a template.
     pub fn parse(template: &str) -> Result<Template, TemplateError> {
-        let fail = |problem, at: usize| TemplateError {
-            template: template.to_owned(),
-            problem,
-            column: template[..at].chars().count() + 1,
-        };
+        let fail =
+            |problem, at: usize| TemplateError { template: template.to_owned(), problem, column: template[..at].chars().count() + 1 };
         let mut parts = Vec::new();
         let mut text = String::new();
         let mut rest = template;

@@ -42,7 +42,8 @@ impl QueueReader for MemoryQueue {
 
     fn read(&self, records_max: usize, _: usize) -> Result<Vec<Result<Record, Unreadable>>, QueueError> {
         let records = self.records.lock().expect("lock");
-        let record = |sequence: &u64| Ok(Record { sequence: *sequence, hookline_id: format!("n:1:{sequence}"), bytes: 1, row: Value::Null });
+        let record =
+            |sequence: &u64| Ok(Record { sequence: *sequence, hookline_id: format!("n:1:{sequence}"), bytes: 1, row: Value::Null });
         Ok(records.1.iter().take(records_max).map(record).collect())
     }
 

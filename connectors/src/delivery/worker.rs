@@ -174,7 +174,9 @@ impl Worker {
 
     /// Puts the record at the front away, into the dead-letter queue.
     fn bury(&self, sequence: u64, bytes: u32, hookline_id: &str, error: &str) -> Result<(), Failure> {
-        self.queue.dead_letter(sequence, bytes.into(), error).map_err(|error| Failure::Retry(format!("cannot store a dead letter: {error}")))?;
+        self.queue
+            .dead_letter(sequence, bytes.into(), error)
+            .map_err(|error| Failure::Retry(format!("cannot store a dead letter: {error}")))?;
         tracing::error!(action = self.name, sequence, hookline_id, error, "record was rejected; it is in the dead-letter queue");
         Ok(())
     }

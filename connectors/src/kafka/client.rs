@@ -47,9 +47,12 @@ pub(super) async fn ping(producer: &FutureProducer, hosts: &str) -> Result<(), F
 pub(super) fn classify(error: &KafkaError) -> Failure {
     let text = format!("kafka: {error}");
     match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessage | RDKafkaErrorCode::InvalidRecord | RDKafkaErrorCode::InvalidTopic) => {
-            Failure::Reject(text)
-        }
+        Some(
+            RDKafkaErrorCode::MessageSizeTooLarge
+            | RDKafkaErrorCode::InvalidMessage
+            | RDKafkaErrorCode::InvalidRecord
+            | RDKafkaErrorCode::InvalidTopic,
+        ) => Failure::Reject(text),
         Some(RDKafkaErrorCode::QueueFull) => Failure::Retry(text),
         _ => Failure::Reconnect(text),
     }

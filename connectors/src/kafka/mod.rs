@@ -15,7 +15,8 @@ use crate::registry::{self, Kind};
 pub(crate) const KIND: Kind = Kind {
     name: "kafka",
     sink: |connector, parameters, _| {
-        let (connector, parameters) = registry::both(registry::settings::<config::Connector>(connector), registry::settings::<config::Parameters>(parameters))?;
+        let (connector, parameters) =
+            registry::both(registry::settings::<config::Connector>(connector), registry::settings::<config::Parameters>(parameters))?;
         Ok(Box::new(sink::KafkaSink::new(connector, request::Request::new(&parameters)?, parameters)))
     },
     connector_schema: || schemars::schema_for!(config::Connector),

@@ -26,7 +26,10 @@ pub(super) struct Message {
 
 impl Request {
     pub(super) fn new(parameters: &Parameters) -> Result<Request, Vec<SettingsError>> {
-        let headers = parameters.headers.iter().map(|(name, text)| Ok::<_, Vec<SettingsError>>((name.clone(), template(&format!("headers.{name}"), text)?)));
+        let headers = parameters
+            .headers
+            .iter()
+            .map(|(name, text)| Ok::<_, Vec<SettingsError>>((name.clone(), template(&format!("headers.{name}"), text)?)));
         Ok(Request {
             topic: template("topic", &parameters.topic)?,
             key: template("key", &parameters.key)?,

@@ -12,7 +12,8 @@ use crate::registry::{self, Kind};
 pub(crate) const KIND: Kind = Kind {
     name: "postgres",
     sink: |connector, parameters, _| {
-        let (connector, parameters) = registry::both(registry::settings::<config::Connector>(connector), registry::settings::<config::Parameters>(parameters))?;
+        let (connector, parameters) =
+            registry::both(registry::settings::<config::Connector>(connector), registry::settings::<config::Parameters>(parameters))?;
         Ok(Box::new(sink::PostgresSink::new(connector, parameters)?))
     },
     connector_schema: || schemars::schema_for!(config::Connector),

@@ -38,7 +38,17 @@ impl ToSql for Parameter {
     fn accepts(ty: &Type) -> bool {
         let by_text = <&str as ToSql>::accepts(ty);
         let others = [
-            Type::BOOL, Type::INT2, Type::INT4, Type::INT8, Type::FLOAT4, Type::FLOAT8, Type::BYTEA, Type::JSON, Type::JSONB, Type::TIMESTAMPTZ, Type::TIMESTAMP,
+            Type::BOOL,
+            Type::INT2,
+            Type::INT4,
+            Type::INT8,
+            Type::FLOAT4,
+            Type::FLOAT8,
+            Type::BYTEA,
+            Type::JSON,
+            Type::JSONB,
+            Type::TIMESTAMPTZ,
+            Type::TIMESTAMP,
         ];
         by_text || others.contains(ty)
     }

@@ -25,7 +25,9 @@ pub(super) fn open(path: &Path, setup: &str) -> Result<Connection, Failure> {
 pub(super) fn classify(error: &rusqlite::Error) -> Failure {
     let text = format!("sqlite: {error}");
     match error.sqlite_error_code() {
-        Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig | ErrorCode::ParameterOutOfRange) => Failure::Reject(text),
+        Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig | ErrorCode::ParameterOutOfRange) => {
+            Failure::Reject(text)
+        }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull) => Failure::Retry(text),
         _ => Failure::Reconnect(text),
     }

@@ -15,7 +15,8 @@ use crate::registry::{self, Kind};
 pub(crate) const KIND: Kind = Kind {
     name: "sqlite",
     sink: |connector, parameters, data_dir| {
-        let (connector, parameters) = registry::both(registry::settings::<config::Connector>(connector), registry::settings::<config::Parameters>(parameters))?;
+        let (connector, parameters) =
+            registry::both(registry::settings::<config::Connector>(connector), registry::settings::<config::Parameters>(parameters))?;
         Ok(Box::new(sink::SqliteSink::new(data_dir.join(connector.path), parameters)?))
     },
     connector_schema: || schemars::schema_for!(config::Connector),

@@ -22,7 +22,10 @@ async fn the_audit_table_gets_each_record_once() {
     sink.connect().await.expect("opens");
     let records = [
         record(1, json!({"event": "client.connected", "timestamp": 1_700_000_000_123i64, "clientid": "c", "proto_ver": 5})),
-        record(2, json!({"event": "message.publish", "timestamp": 1_700_000_000_124i64, "clientid": "c", "topic": "t", "qos": 1, "payload": "x"})),
+        record(
+            2,
+            json!({"event": "message.publish", "timestamp": 1_700_000_000_124i64, "clientid": "c", "topic": "t", "qos": 1, "payload": "x"}),
+        ),
     ];
     sink.deliver(&records).await.expect("delivers");
     sink.deliver(&records).await.expect("delivers again");
@@ -31,10 +34,13 @@ async fn the_audit_table_gets_each_record_once() {
         .prepare("SELECT event, at, topic, details ->> 'clientid' FROM events ORDER BY hookline_id")
         .and_then(|mut query| query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?.collect())
         .expect("reads");
-    assert_eq!(rows, [
-        ("client.connected".into(), "2023-11-14T22:13:20.123Z".into(), None, "c".into()),
-        ("message.publish".into(), "2023-11-14T22:13:20.124Z".into(), Some("t".into()), "c".into()),
-    ]);
+    assert_eq!(
+        rows,
+        [
+            ("client.connected".into(), "2023-11-14T22:13:20.123Z".into(), None, "c".into()),
+            ("message.publish".into(), "2023-11-14T22:13:20.124Z".into(), Some("t".into()), "c".into()),
+        ]
+    );
 }
 
 #[tokio::test]

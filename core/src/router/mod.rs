@@ -9,7 +9,7 @@
 mod cache;
 mod trie;
 
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -122,9 +122,7 @@ impl Default for Router {
 
 impl Router {
     fn shard(&self, topic: &str) -> usize {
-        let mut hasher = self.hasher.build_hasher();
-        topic.hash(&mut hasher);
-        hasher.finish() as usize % SHARDS
+        self.hasher.hash_one(topic) as usize % SHARDS
     }
 
     /// Adds a subscription, or takes the place of the session's earlier one with the same filter.

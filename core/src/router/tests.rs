@@ -12,7 +12,7 @@ fn subscriber(index: u32) -> Subscriber {
         address: Address { worker: (index % 3) as u16, session: Key { index, generation: 0 } },
         options: SubscriptionOptions { qos: QoS::AtLeastOnce, ..SubscriptionOptions::default() },
         identifier: 0,
-        queue: (index % 2 == 0).then(|| Arc::new(Queue::new(QueueId(u64::from(index) + 1), QueueKind::Session, "c"))),
+        queue: index.is_multiple_of(2).then(|| Arc::new(Queue::new(QueueId(u64::from(index) + 1), QueueKind::Session, "c"))),
     }
 }
 

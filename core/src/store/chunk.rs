@@ -106,9 +106,8 @@ impl ChunkBuilder {
     fn set(&mut self, targets: &[Target]) -> u16 {
         if let Some(last) = self.set_ends.len().checked_sub(1) {
             let entries = self.set_entries(last as u16);
-            let same = |(entry, target): (&(u16, u8), &Target)| {
-                self.queues[usize::from(entry.0)] == target.queue && entry.1 == target.flags
-            };
+            let same =
+                |(entry, target): (&(u16, u8), &Target)| self.queues[usize::from(entry.0)] == target.queue && entry.1 == target.flags;
             if entries.len() == targets.len() && entries.iter().zip(targets).all(same) {
                 return last as u16;
             }

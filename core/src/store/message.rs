@@ -89,8 +89,13 @@ mod tests {
         let mut bytes = Vec::new();
         encode_message(&mut bytes, &message);
         let back = decode_message(&bytes.into()).expect("valid");
-        assert_eq!(format!("{:?}", (back.id, &back.topic, &back.payload, back.qos, back.retain, &back.properties, back.hops)),
-            format!("{:?}", (message.id, &message.topic, &message.payload, message.qos, message.retain, &message.properties, message.hops)));
-        assert_eq!((&back.from.client_id, &back.from.username, back.from.peer), (&message.from.client_id, &message.from.username, message.from.peer));
+        assert_eq!(
+            format!("{:?}", (back.id, &back.topic, &back.payload, back.qos, back.retain, &back.properties, back.hops)),
+            format!("{:?}", (message.id, &message.topic, &message.payload, message.qos, message.retain, &message.properties, message.hops))
+        );
+        assert_eq!(
+            (&back.from.client_id, &back.from.username, back.from.peer),
+            (&message.from.client_id, &message.from.username, message.from.peer)
+        );
     }
 }

@@ -32,9 +32,9 @@ pub(crate) use chunk::Target as QueueTarget;
 pub use commit::{Committed, Ticket};
 pub(crate) use message::{decode_message, encode_message, encoded_len};
 pub use open::Opened;
-pub use queue::{Bounds, Queue, QueueKind};
 pub use open::StoredSession;
 pub(crate) use queue::Settlement;
+pub use queue::{Bounds, Queue, QueueKind};
 pub(crate) use reader::ChunkCache;
 pub use reader::{ActionQueue, DeadLetter};
 

@@ -32,10 +32,15 @@ pub struct Opened {
 pub struct StoredSession {
     pub client_id: String,
     pub value: Vec<u8>,
-    pub subscriptions: Vec<(String, Vec<u8>)>,
+    pub subscriptions: Subscriptions,
     /// QoS 2 packet identifiers that wait for their PUBREL.
     pub received: Vec<u16>,
 }
+
+/// Topic filters, each with its subscription as bytes.
+type Subscriptions = Vec<(String, Vec<u8>)>;
+/// A key and its value.
+type Pair = (Box<[u8]>, Box<[u8]>);
 
 impl Store {
     /// Opens the store in `data_dir`, or makes it, and starts its thread.
@@ -46,7 +51,8 @@ impl Store {
         let started = Instant::now();
         let path = Store::folder(data_dir);
         let fail = |problem: String| Error::Open { path: path.clone(), problem };
-        std::fs::create_dir_all(&path).map_err(|error| fail(format!("{error}; choose another folder with --data, or make this one writable")))?;
+        std::fs::create_dir_all(&path)
+            .map_err(|error| fail(format!("{error}; choose another folder with --data, or make this one writable")))?;
         let db = open_database(&path, settings).map_err(|error| fail(explain(&error)))?;
         let next_chunk = check_format(&db).map_err(&fail)?;
         let store = Arc::new(Store {
@@ -115,7 +121,7 @@ impl Store {
     }
 
     /// All pairs of a family. What cannot be read ends the iteration with an error.
-    pub(super) fn pairs(&self, family: &str) -> impl Iterator<Item = Result<(Box<[u8]>, Box<[u8]>), Error>> {
+    pub(super) fn pairs(&self, family: &str) -> impl Iterator<Item = Result<Pair, Error>> {
         self.db.iterator_cf(self.family(family), IteratorMode::Start).map(|pair| pair.map_err(|error| Error::Read(error.to_string())))
     }
 
@@ -126,7 +132,9 @@ impl Store {
         for pair in self.pairs(keys::QUEUE) {
             let (key, value) = pair?;
             let Some(id) = keys::number(&key).map(QueueId) else { continue };
-            let Some((kind, name)) = value.split_first().and_then(|(kind, name)| Some((QueueKind::from_byte(*kind)?, name))) else { continue };
+            let Some((kind, name)) = value.split_first().and_then(|(kind, name)| Some((QueueKind::from_byte(*kind)?, name))) else {
+                continue;
+            };
             queues.insert(id, Arc::new(Queue::new(id, kind, &String::from_utf8_lossy(name))));
             self.next_queue.fetch_max(id.0 + 1, Ordering::Relaxed);
         }
@@ -187,7 +195,7 @@ impl Store {
     }
 
     fn stored_sessions(&self) -> Result<Vec<StoredSession>, Error> {
-        let mut by_queue: HashMap<u64, (Vec<(String, Vec<u8>)>, Vec<u16>)> = HashMap::default();
+        let mut by_queue: HashMap<u64, (Subscriptions, Vec<u16>)> = HashMap::default();
         for pair in self.pairs(keys::SUBSCRIPTION) {
             let (key, value) = pair?;
             let Some((queue, filter)) = keys::number(&key).zip(key.get(8..)) else { continue };

@@ -237,7 +237,13 @@ impl Worker {
             Duration::from_millis(clock::now_ms().saturating_sub(state.disconnected_at_ms))
         };
         let expires_at = (state.expiry_secs != u32::MAX).then(|| self.now + expiry.saturating_sub(away));
-        let outbox = Outbox::Durable { queue: Arc::clone(&queue), state, ahead: VecDeque::new(), cache: Box::<ChunkCache>::default(), maybe_sent_below };
+        let outbox = Outbox::Durable {
+            queue: Arc::clone(&queue),
+            state,
+            ahead: VecDeque::new(),
+            cache: Box::<ChunkCache>::default(),
+            maybe_sent_below,
+        };
         let resident = Resident { session, connection: None, arriving: None, outbox, will: None, will_at: None, expires_at };
         let key = self.sessions.insert_with(|_| resident);
         self.by_client.insert(Arc::clone(&client.client_id), key);

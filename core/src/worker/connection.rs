@@ -68,7 +68,14 @@ impl End {
 const BUFFER_KEPT: usize = 4 << 10;
 
 impl Connection {
-    pub(super) fn new(socket: TcpStream, session: Key, client: Arc<Client>, input: Vec<u8>, permit: ConnectionPermit, now: Instant) -> Connection {
+    pub(super) fn new(
+        socket: TcpStream,
+        session: Key,
+        client: Arc<Client>,
+        input: Vec<u8>,
+        permit: ConnectionPermit,
+        now: Instant,
+    ) -> Connection {
         Connection {
             socket,
             session,

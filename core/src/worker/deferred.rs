@@ -17,13 +17,33 @@ use crate::store::{Committed, Position, RecordHandle, Ticket};
 #[derive(Debug)]
 pub(super) enum Deferred {
     /// Deliver a message and acknowledge it to its publisher, where it has one.
-    Publish { publisher: Option<Publisher>, message: Arc<Message>, targets: Arc<Targets>, record: Option<RecordHandle> },
+    Publish {
+        publisher: Option<Publisher>,
+        message: Arc<Message>,
+        targets: Arc<Targets>,
+        record: Option<RecordHandle>,
+    },
     /// Acknowledge what needed no store, in its order behind what does.
-    Ack { connection: Key, ack: Ack },
-    SubAck { connection: Key, ack: SubAck, session: Key, retained: Vec<(Arc<Message>, u8)> },
-    UnsubAck { connection: Key, ack: UnsubAck },
+    Ack {
+        connection: Key,
+        ack: Ack,
+    },
+    SubAck {
+        connection: Key,
+        ack: SubAck,
+        session: Key,
+        retained: Vec<(Arc<Message>, u8)>,
+    },
+    UnsubAck {
+        connection: Key,
+        ack: UnsubAck,
+    },
     /// Let a client in.
-    ConnAck { connection: Key, session: Key, ack: ConnAck },
+    ConnAck {
+        connection: Key,
+        session: Key,
+        ack: ConnAck,
+    },
 }
 
 /// Whom to acknowledge.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use hookline_mqtt::packet::{Ack, AckKind, PublishHeader, encode_publish, publish_len};
 use hookline_mqtt::{Properties, PropertyId, QoS, ReasonCode, Version};
-use hookline_schemas::event::{About, DropReason, HookPoint};
 use hookline_schemas::Message;
+use hookline_schemas::event::{About, DropReason, HookPoint};
 use smallvec::SmallVec;
 
 use super::{Outbox, Waiting, Worker};
@@ -146,7 +146,15 @@ impl Worker {
         }
     }
 
-    fn send_next(&mut self, session: Key, message: Arc<Message>, flags: u8, bytes: u64, dup: bool, identifiers: Option<SmallVec<[u32; 2]>>) {
+    fn send_next(
+        &mut self,
+        session: Key,
+        message: Arc<Message>,
+        flags: u8,
+        bytes: u64,
+        dup: bool,
+        identifiers: Option<SmallVec<[u32; 2]>>,
+    ) {
         let Some(resident) = self.sessions.get_mut(session) else { return };
         let Some(key) = resident.connection else { return };
         let granted = QoS::from_bits(flags & flags::QOS).unwrap_or_default();

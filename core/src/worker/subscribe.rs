@@ -123,7 +123,8 @@ impl Worker {
     pub(super) fn on_unsubscribe(&mut self, key: Key, unsubscribe: &Unsubscribe) {
         let Some(connection) = self.connections.get(key) else { return };
         let (client, session) = (Arc::clone(&connection.client), connection.session);
-        let reasons = unsubscribe.filters.iter().map(|filter| self.unsubscribe(&client, session, filter, &unsubscribe.properties)).collect();
+        let reasons =
+            unsubscribe.filters.iter().map(|filter| self.unsubscribe(&client, session, filter, &unsubscribe.properties)).collect();
         let ack = UnsubAck { packet_id: unsubscribe.packet_id, properties: Properties::default(), reasons };
         let durable = self.sessions.get(session).is_some_and(|resident| matches!(resident.outbox, Outbox::Durable { .. }));
         let behind_others = self.connections.get(key).is_some_and(|connection| connection.deferred > 0);

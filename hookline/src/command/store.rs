@@ -77,11 +77,22 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     if json {
         println!("{}", serde_json::to_string_pretty(&stats)?);
     } else {
-        println!("{:8} {:32} {:>12} {:>12} {:>12} {:>10} {:>10} {:>10} {:>14}  balances",
-            "kind", "name", "accepted", "delivered", "pending", "dead", "dropped", "expired", "pending bytes");
+        println!(
+            "{:8} {:32} {:>12} {:>12} {:>12} {:>10} {:>10} {:>10} {:>14}  balances",
+            "kind", "name", "accepted", "delivered", "pending", "dead", "dropped", "expired", "pending bytes"
+        );
         for QueueStats { kind, name, balances, ledger: l } in &stats {
-            println!("{kind:8} {name:32} {:>12} {:>12} {:>12} {:>10} {:>10} {:>10} {:>14}  {}",
-                l.accepted, l.delivered, l.pending, l.dead_lettered, l.dropped, l.expired, l.pending_bytes, if *balances { "yes" } else { "NO" });
+            println!(
+                "{kind:8} {name:32} {:>12} {:>12} {:>12} {:>10} {:>10} {:>10} {:>14}  {}",
+                l.accepted,
+                l.delivered,
+                l.pending,
+                l.dead_lettered,
+                l.dropped,
+                l.expired,
+                l.pending_bytes,
+                if *balances { "yes" } else { "NO" }
+            );
         }
     }
     let all_balance = stats.iter().all(|stats| stats.balances);

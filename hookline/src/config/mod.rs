@@ -143,7 +143,8 @@ mod tests {
     #[test]
     fn the_command_line_wins_over_the_environment_and_that_over_the_file() {
         let text = "[listeners.tcp.default]\nbind = \"127.0.0.1:1\"\n[mqtt]\ninflight_max = 5\nmqueue_max = 6";
-        let environment = [("HOOKLINE__LISTENERS__TCP__DEFAULT__BIND", "127.0.0.1:2"), ("HOOKLINE__MQTT__INFLIGHT_MAX", "7"), ("OTHER", "x")];
+        let environment =
+            [("HOOKLINE__LISTENERS__TCP__DEFAULT__BIND", "127.0.0.1:2"), ("HOOKLINE__MQTT__INFLIGHT_MAX", "7"), ("OTHER", "x")];
         let config = load_text(text, &["listeners.tcp.default.bind=127.0.0.1:3"], &environment).expect("valid");
         assert_eq!(config.listeners.tcp["default"].bind.port(), 3);
         assert_eq!((config.mqtt.inflight_max, config.mqtt.mqueue_max), (7, 6));
@@ -153,7 +154,14 @@ mod tests {
     fn all_errors_come_at_once_with_their_paths() {
         let text = "[mqtt]\ninflight_max = \"many\"\ntypo = 1\n[actions.a]\nack = \"durable\"\n[listeners.tcp.x]\nbind = \"nowhere\"\n[store]\nlevel = \"disc\"";
         let errors = load_text(text, &["broken"], &[]).expect_err("wrong");
-        for expect in ["--set broken", "mqtt.inflight_max: invalid type", "mqtt.typo: unknown field", "actions.a.connector: missing", "listeners.tcp.x.bind:", "store.level: unknown variant"] {
+        for expect in [
+            "--set broken",
+            "mqtt.inflight_max: invalid type",
+            "mqtt.typo: unknown field",
+            "actions.a.connector: missing",
+            "listeners.tcp.x.bind:",
+            "store.level: unknown variant",
+        ] {
             assert!(errors.iter().any(|error| error.contains(expect)), "{expect} is not in {errors:#?}");
         }
     }

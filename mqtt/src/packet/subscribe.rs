@@ -59,10 +59,7 @@ impl SubscriptionOptions {
 
     /// The byte for the options.
     pub fn to_byte(self) -> u8 {
-        self.qos as u8
-            | u8::from(self.no_local) << 2
-            | u8::from(self.retain_as_published) << 3
-            | (self.retain_handling as u8) << 4
+        self.qos as u8 | u8::from(self.no_local) << 2 | u8::from(self.retain_as_published) << 3 | (self.retain_handling as u8) << 4
     }
 }
 

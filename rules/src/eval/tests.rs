@@ -25,11 +25,17 @@ fn rows_are_selected_as_documented() {
         ("SELECT payload.n.x FROM \"#\"", json!({"payload": {"n": {"x": [10, 20, 30]}}})),
         ("SELECT payload.n.x[2..-1] AS r, [1..3] AS l, [1, 'a'] AS m FROM \"#\"", json!({"r": [20, 30], "l": [1, 2, 3], "m": [1, "a"]})),
         ("SELECT payload.n.'k v' AS v, payload.inner.d AS d FROM \"#\"", json!({"v": 1, "d": 5})),
-        ("SELECT payload.t * 2 AS x, 7 div 2 AS d, 7 mod 2 AS m, 7 / 2 AS f, -qos AS n FROM \"#\"", json!({"x": 43.0, "d": 3, "m": 1, "f": 3.5, "n": -1})),
+        (
+            "SELECT payload.t * 2 AS x, 7 div 2 AS d, 7 mod 2 AS m, 7 / 2 AS f, -qos AS n FROM \"#\"",
+            json!({"x": 43.0, "d": 3, "m": 1, "f": 3.5, "n": -1}),
+        ),
         ("SELECT clientid + '/' + qos AS k FROM \"#\"", json!({"k": "c1/1"})),
         ("SELECT qos AS a.b, 'x' AS a.c FROM \"#\"", json!({"a": {"b": 1, "c": "x"}})),
         ("SELECT qos + 1 AS q, q * 10 AS r FROM \"#\"", json!({"q": 2, "r": 20})),
-        ("SELECT CASE WHEN payload.t > 30 THEN 'hot' WHEN payload.t > 20 THEN 'warm' ELSE 'cold' END AS c FROM \"#\"", json!({"c": "warm"})),
+        (
+            "SELECT CASE WHEN payload.t > 30 THEN 'hot' WHEN payload.t > 20 THEN 'warm' ELSE 'cold' END AS c FROM \"#\"",
+            json!({"c": "warm"}),
+        ),
         ("SELECT CASE qos WHEN 0 THEN 'zero' WHEN 1 THEN 'one' END AS q FROM \"#\"", json!({"q": "one"})),
         ("SELECT upper(clientid) AS u, nope AS missing FROM \"#\"", json!({"u": "C1"})),
         ("SELECT qos AS q -- a comment\nFROM \"#\"", json!({"q": 1})),
@@ -73,7 +79,8 @@ fn where_sees_aliases_and_filters_before_select_fails() {
 
 #[test]
 fn what_cannot_be_computed_is_an_error() {
-    for expr in ["1 / 0", "1 div 0", "payload.n * 2", "9223372036854775807 + 1", "payload.n.x['a']", "clientid.x", "topic[1..2]", "'a' < 1"] {
+    for expr in ["1 / 0", "1 div 0", "payload.n * 2", "9223372036854775807 + 1", "payload.n.x['a']", "clientid.x", "topic[1..2]", "'a' < 1"]
+    {
         assert!(run(&format!("SELECT {expr} AS x FROM \"#\"")).is_err(), "{expr}");
     }
 }

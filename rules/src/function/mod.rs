@@ -44,7 +44,12 @@ const fn function(
     Function { name, arity, call, pure: true, doc, example }
 }
 
-const fn varying(name: &'static str, arity: RangeInclusive<usize>, call: fn(&[Value]) -> Result<Value, EvalError>, doc: &'static str) -> Function {
+const fn varying(
+    name: &'static str,
+    arity: RangeInclusive<usize>,
+    call: fn(&[Value]) -> Result<Value, EvalError>,
+    doc: &'static str,
+) -> Function {
     Function { name, arity, call, pure: false, doc, example: ("", "") }
 }
 
@@ -57,12 +62,36 @@ pub const TABLE: &[Function] = &[
     function("rtrim", 1..=1, string::rtrim, "The text without white space at its end.", ("rtrim(' a ')", "\" a\"")),
     function("reverse", 1..=1, string::reverse, "The characters in reverse.", ("reverse('abc')", "\"cba\"")),
     function("strlen", 1..=1, string::strlen, "How many characters the text has.", ("strlen('äbc')", "3")),
-    function("substr", 2..=3, string::substr, "The characters from a place (from 0) on, all or so many.", ("substr('abcdef', 2, 3)", "\"cde\"")),
-    function("split", 2..=2, string::split, "The parts between separators, empty ones left out.", ("split('a/b//c', '/')", "[\"a\",\"b\",\"c\"]")),
+    function(
+        "substr",
+        2..=3,
+        string::substr,
+        "The characters from a place (from 0) on, all or so many.",
+        ("substr('abcdef', 2, 3)", "\"cde\""),
+    ),
+    function(
+        "split",
+        2..=2,
+        string::split,
+        "The parts between separators, empty ones left out.",
+        ("split('a/b//c', '/')", "[\"a\",\"b\",\"c\"]"),
+    ),
     function("concat", 1..=usize::MAX, string::concat, "Everything as one text.", ("concat('a', 1)", "\"a1\"")),
     function("replace", 3..=3, string::replace, "The text with every occurrence replaced.", ("replace('a-b-c', '-', '.')", "\"a.b.c\"")),
-    function("rm_prefix", 2..=2, string::rm_prefix, "The text without a beginning, where it has it.", ("rm_prefix('dev-7', 'dev-')", "\"7\"")),
-    function("join_to_string", 1..=2, string::join_to_string, "The elements of a list as one text, with a separator (', ').", ("join_to_string('-', [1, 2])", "\"1-2\"")),
+    function(
+        "rm_prefix",
+        2..=2,
+        string::rm_prefix,
+        "The text without a beginning, where it has it.",
+        ("rm_prefix('dev-7', 'dev-')", "\"7\""),
+    ),
+    function(
+        "join_to_string",
+        1..=2,
+        string::join_to_string,
+        "The elements of a list as one text, with a separator (', ').",
+        ("join_to_string('-', [1, 2])", "\"1-2\""),
+    ),
     function("abs", 1..=1, math::abs, "The magnitude.", ("abs(-3)", "3")),
     function("ceil", 1..=1, math::ceil, "The next integer above.", ("ceil(1.2)", "2")),
     function("floor", 1..=1, math::floor, "The next integer below.", ("floor(-1.2)", "-2")),
@@ -95,16 +124,45 @@ pub const TABLE: &[Function] = &[
     function("first", 1..=1, collection::first, "The first element.", ("first([1, 2])", "1")),
     function("last", 1..=1, collection::last, "The last element.", ("last([1, 2])", "2")),
     function("contains", 2..=2, collection::contains, "Whether an array has an element.", ("contains(2, [1, 2])", "true")),
-    function("sublist", 2..=3, collection::sublist, "The first so many elements, or so many from a place (from 1) on.", ("sublist(2, 2, [1, 2, 3, 4])", "[2,3]")),
+    function(
+        "sublist",
+        2..=3,
+        collection::sublist,
+        "The first so many elements, or so many from a place (from 1) on.",
+        ("sublist(2, 2, [1, 2, 3, 4])", "[2,3]"),
+    ),
     function("mget", 2..=3, collection::mget, "The value of a key, or a default.", ("mget('a', json_decode('{\"a\": 1}'))", "1")),
-    function("map_get", 2..=3, collection::map_get, "The value at a dotted path, or a default.", ("map_get('a.b', json_decode('{\"a\": {\"b\": 1}}'))", "1")),
+    function(
+        "map_get",
+        2..=3,
+        collection::map_get,
+        "The value at a dotted path, or a default.",
+        ("map_get('a.b', json_decode('{\"a\": {\"b\": 1}}'))", "1"),
+    ),
     function("map_keys", 1..=1, collection::map_keys, "The keys of a map.", ("map_keys(json_decode('{\"a\": 1}'))", "[\"a\"]")),
     function("map_values", 1..=1, collection::map_values, "The values of a map.", ("map_values(json_decode('{\"a\": 1}'))", "[1]")),
     function("map_size", 1..=1, collection::map_size, "How many keys a map has.", ("map_size(json_decode('{\"a\": 1}'))", "1")),
-    varying("now_timestamp", 0..=1, time::now_timestamp, "The time since 1970 in seconds, or in 'millisecond', 'microsecond' or 'nanosecond'."),
+    varying(
+        "now_timestamp",
+        0..=1,
+        time::now_timestamp,
+        "The time since 1970 in seconds, or in 'millisecond', 'microsecond' or 'nanosecond'.",
+    ),
     varying("now_rfc3339", 0..=1, time::now_rfc3339, "The time as RFC 3339, to the second or to a smaller unit."),
-    function("unix_ts_to_rfc3339", 1..=2, time::unix_ts_to_rfc3339, "A time since 1970 as RFC 3339 in UTC.", ("unix_ts_to_rfc3339(1700000000)", "\"2023-11-14T22:13:20Z\"")),
-    function("rfc3339_to_unix_ts", 1..=2, time::rfc3339_to_unix_ts, "The time since 1970 of an RFC 3339 text.", ("rfc3339_to_unix_ts('2023-11-14T22:13:20Z')", "1700000000")),
+    function(
+        "unix_ts_to_rfc3339",
+        1..=2,
+        time::unix_ts_to_rfc3339,
+        "A time since 1970 as RFC 3339 in UTC.",
+        ("unix_ts_to_rfc3339(1700000000)", "\"2023-11-14T22:13:20Z\""),
+    ),
+    function(
+        "rfc3339_to_unix_ts",
+        1..=2,
+        time::rfc3339_to_unix_ts,
+        "The time since 1970 of an RFC 3339 text.",
+        ("rfc3339_to_unix_ts('2023-11-14T22:13:20Z')", "1700000000"),
+    ),
 ];
 
 /// The function of that name, in lower case.

@@ -13,7 +13,9 @@ fn unit(argument: Option<&Value>) -> Result<(i128, u8), EvalError> {
         Some("millisecond") => Ok((1_000_000, 3)),
         Some("microsecond") => Ok((1_000, 6)),
         Some("nanosecond") => Ok((1, 9)),
-        Some(other) => Err(EvalError::new(format!("\"{other}\" is no unit of time; there are second, millisecond, microsecond and nanosecond"))),
+        Some(other) => {
+            Err(EvalError::new(format!("\"{other}\" is no unit of time; there are second, millisecond, microsecond and nanosecond")))
+        }
     }
 }
 
