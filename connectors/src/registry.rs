@@ -23,14 +23,17 @@ pub struct SettingsError {
     pub problem: String,
 }
 
+/// Makes a sink from the settings of its connector and the parameters of its action.
+pub type MakeSink =
+    fn(connector: &Map<String, Value>, parameters: &Map<String, Value>, data_dir: &Path) -> Result<Box<dyn Sink>, Vec<SettingsError>>;
+
 /// A kind of connector.
 #[derive(Debug)]
 pub struct Kind {
     /// The `type` in the configuration.
     pub name: &'static str,
     /// Makes the sink of an action; nothing is connected yet. Relative paths are below `data_dir`.
-    pub sink:
-        fn(connector: &Map<String, Value>, parameters: &Map<String, Value>, data_dir: &Path) -> Result<Box<dyn Sink>, Vec<SettingsError>>,
+    pub sink: MakeSink,
     /// The JSON Schema of the connector's settings.
     pub connector_schema: fn() -> Schema,
     /// The JSON Schema of an action's parameters.

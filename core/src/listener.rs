@@ -25,7 +25,7 @@ use tokio::time::timeout;
 
 use crate::clock;
 use crate::mailbox::{ConnectionPermit, Mail, NewConnection};
-use crate::store::{Batch, QueueTarget};
+use crate::store::Batch;
 use crate::worker::Shared;
 
 /// An open listener.
@@ -217,9 +217,7 @@ impl Listener {
     /// Writes what hooks want written about a client that does not come in.
     fn record(&self, outcome: &Outcome) {
         let mut batch = Batch::default();
-        for (record, row) in outcome.records() {
-            batch.record(&[QueueTarget { queue: record.queue, flags: 0 }], |out| out.extend_from_slice(row));
-        }
+        batch.records_of(outcome);
         if !batch.is_empty()
             && let Err(error) = self.shared.store.commit(&mut batch)
         {

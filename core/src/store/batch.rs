@@ -1,6 +1,7 @@
 //! What is to be written together: records for queues, and changes to everything else that is durable.
 
 use hookline_schemas::QueueId;
+use hookline_schemas::ports::Outcome;
 
 use super::chunk::{ChunkBuilder, Target};
 use super::keys;
@@ -32,6 +33,13 @@ impl Batch {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.chunks.is_empty() && self.changes.is_empty() && self.removed.is_empty()
+    }
+
+    /// Adds the records that hooks want written.
+    pub fn records_of(&mut self, outcome: &Outcome) {
+        for (record, row) in outcome.records() {
+            self.record(&[Target { queue: record.queue, flags: 0 }], |out| out.extend_from_slice(row));
+        }
     }
 
     /// Adds a record for `targets`; `write` appends its body.

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use hookline_schemas::QueueId;
-use hookline_schemas::config::{DurabilityLevel, WhenFull};
+use hookline_schemas::config::DurabilityLevel;
 use parking_lot::MutexGuard;
 use rocksdb::WriteBatch;
 
@@ -185,7 +185,7 @@ impl Store {
 
     /// Drops the oldest records where that is the queue's policy.
     fn stay_within_bounds(&self, queue: &Arc<Queue>) {
-        while queue.when_full() == Some(WhenFull::DropOldest) && queue.ledger().pending > 1 {
+        while queue.must_drop_oldest() && queue.ledger().pending > 1 {
             let front = queue.front();
             let bytes = self.record_bytes(queue, front);
             if self.settle(queue, [(front, bytes)], Settlement::Dropped) == 0 {

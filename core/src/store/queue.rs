@@ -126,6 +126,13 @@ impl Queue {
         full.then(|| policies[usize::from(self.policy.load(Ordering::Relaxed))])
     }
 
+    /// Whether more waits than its bounds allow, and the oldest is to make room.
+    pub(super) fn must_drop_oldest(&self) -> bool {
+        let over = self.pending.load(Ordering::Relaxed) > self.records_max.load(Ordering::Relaxed)
+            || self.pending_bytes.load(Ordering::Relaxed) > self.bytes_max.load(Ordering::Relaxed);
+        over && self.policy.load(Ordering::Relaxed) == WhenFull::DropOldest as u8
+    }
+
     /// The sequence of the first record that is not settled.
     pub fn front(&self) -> u64 {
         self.state.lock().front
@@ -209,7 +216,7 @@ impl Queue {
         }
         state.released.remove(&sequence);
         state.ledger.pending -= 1;
-        state.ledger.pending_bytes = state.ledger.pending_bytes.saturating_sub(bytes);
+        state.ledger.pending_bytes = if state.ledger.pending == 0 { 0 } else { state.ledger.pending_bytes.saturating_sub(bytes) };
         let counter = match how {
             Settlement::Delivered => &mut state.ledger.delivered,
             Settlement::DeadLettered => &mut state.ledger.dead_lettered,

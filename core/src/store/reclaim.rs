@@ -11,8 +11,10 @@ use super::{Store, keys};
 #[derive(Debug, Default)]
 pub(super) struct Live {
     chunks: BTreeMap<u64, u32>,
-    /// Chunks below it are deleted, or about to be.
+    /// Nothing waits in chunks below it.
     floor: u64,
+    /// Chunks below it are deleted.
+    deleted: u64,
     /// Chunks that became free since the last deletion.
     free: u64,
 }
@@ -22,7 +24,7 @@ const CHUNKS_PER_RECLAIM: u64 = 2048;
 
 impl Live {
     pub(super) fn starting_at(floor: u64) -> Live {
-        Live { floor, ..Live::default() }
+        Live { floor, deleted: floor, ..Live::default() }
     }
 
     pub(super) fn add(&mut self, chunk: u64, references: u32) {
@@ -52,7 +54,7 @@ impl Live {
         }
         (self.free >= CHUNKS_PER_RECLAIM).then(|| {
             self.free = 0;
-            (0, self.floor)
+            (std::mem::replace(&mut self.deleted, self.floor), self.floor)
         })
     }
 }

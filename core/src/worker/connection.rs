@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hookline_mqtt::packet::Ack;
 use hookline_mqtt::{DecodeError, ReasonCode, Version, decode};
@@ -12,6 +12,7 @@ use hookline_schemas::Client;
 use rustix::event::epoll::{self, EventFlags};
 
 use super::Worker;
+use super::timers::Due;
 use crate::HashMap;
 use crate::mailbox::ConnectionPermit;
 use crate::metrics::Counters;
@@ -31,7 +32,8 @@ pub(super) struct Connection {
     written: usize,
     /// The socket takes no more for now: epoll says when it does.
     blocked: bool,
-    watching_out: bool,
+    /// What epoll watches.
+    watching: EventFlags,
     /// Messages wait because `output` is long.
     pub(super) held_back: bool,
     dirty: bool,
@@ -64,6 +66,8 @@ impl End {
     }
 }
 
+/// How long a peer that reads nothing may keep a connection that is over.
+const LINGER: Duration = Duration::from_secs(5);
 /// Memory that a connection keeps for its next packets; what is larger goes back.
 const BUFFER_KEPT: usize = 4 << 10;
 
@@ -85,7 +89,7 @@ impl Connection {
             output: Vec::new(),
             written: 0,
             blocked: false,
-            watching_out: false,
+            watching: EventFlags::IN,
             held_back: false,
             dirty: false,
             packet_bytes_max: usize::MAX,
@@ -261,6 +265,7 @@ impl Worker {
             let Some(connection) = self.connections.get_mut(key) else { continue };
             connection.dirty = false;
             if connection.blocked {
+                self.linger(key);
                 continue;
             }
             match connection.write() {
@@ -274,7 +279,10 @@ impl Worker {
                 }
                 Ok(false) => {
                     connection.blocked = true;
-                    self.interest(key, EventFlags::IN | EventFlags::OUT);
+                    // Who does not take its acknowledgements is not read from either: they would pile up here.
+                    let may_read = connection.backlog() < self.shared.limits.output_bytes_max;
+                    self.interest(key, if may_read { EventFlags::IN | EventFlags::OUT } else { EventFlags::OUT });
+                    self.linger(key);
                 }
                 Err(_) => {
                     self.end(key, End::abnormal("tcp_closed"));
@@ -287,14 +295,20 @@ impl Worker {
         self.dirty = dirty;
     }
 
+    /// A peer that reads nothing may keep a connection that is over only for a while.
+    fn linger(&mut self, key: Key) {
+        if self.connections.get(key).is_some_and(|connection| connection.ending.is_some()) {
+            self.timers.set(self.now + LINGER, Due::KeepAlive(key));
+        }
+    }
+
     /// Changes what epoll watches, where it is not that already.
     fn interest(&mut self, key: Key, flags: EventFlags) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let wants_out = flags.contains(EventFlags::OUT);
-        if connection.watching_out == wants_out {
+        if connection.watching == flags {
             return;
         }
-        connection.watching_out = wants_out;
+        connection.watching = flags;
         if epoll::modify(&self.poll, connection.socket.as_fd(), epoll::EventData::new_u64(key.to_u64()), flags).is_err() {
             self.end(key, End::abnormal("internal_error"));
         }

@@ -16,9 +16,6 @@ use crate::metrics::Counters;
 use crate::router::Address;
 use crate::slab::Key;
 
-/// How long a peer that reads nothing may keep a connection that is over.
-const LINGER: Duration = Duration::from_secs(5);
-
 impl Worker {
     /// Ends a connection: its session goes on without it, or ends, too. The socket is closed once its output is written.
     pub(super) fn end(&mut self, key: Key, end: End) {
@@ -27,7 +24,6 @@ impl Worker {
         let client = Arc::clone(&connection.client);
         let session = connection.session;
         Counters::count(&self.counters.disconnected);
-        self.timers.set(self.now + LINGER, Due::KeepAlive(key));
         self.mark_dirty(key);
         let Some(resident) = self.sessions.get_mut(session) else { return };
         let was_in = resident.connection == Some(key);

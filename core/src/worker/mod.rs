@@ -197,16 +197,19 @@ impl Worker {
         }
     }
 
+    /// Waits for something to do. While another worker has too much mail, nothing is read that could become more of it.
     fn wait(&mut self, events: &mut Vec<epoll::Event>) -> io::Result<()> {
+        let mut others = self.shared.mailboxes.iter().enumerate().filter(|(other, _)| *other != usize::from(self.number));
+        if others.any(|(_, mailbox)| mailbox.is_full()) {
+            std::thread::sleep(BACK_PRESSURE_PAUSE);
+            return Ok(());
+        }
         let busy = !self.batch.is_empty() || !self.turn.is_empty() || !self.dirty.is_empty() || !self.internal.is_empty() || self.stopping;
         let timeout = if busy {
             Some(Duration::from_micros(if self.stopping { 500 } else { 0 }))
         } else {
             self.timers.next().map(|at| at.saturating_duration_since(Instant::now()))
         };
-        if self.shared.mailboxes.iter().enumerate().any(|(other, mailbox)| other != usize::from(self.number) && mailbox.is_full()) {
-            std::thread::sleep(BACK_PRESSURE_PAUSE);
-        }
         let timeout = if self.mailbox.fall_asleep() { timeout } else { Some(Duration::ZERO) };
         let timespec = timeout.map(|timeout| Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() });
         let result = epoll::wait(&self.poll, rustix::buffer::spare_capacity(events), timespec.as_ref());
