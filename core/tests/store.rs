@@ -63,7 +63,11 @@ fn records_survive_a_restart_in_order_and_are_delivered_once() {
 #[test]
 fn space_of_delivered_records_is_given_back() {
     let folder = tempfile::tempdir().expect("a folder");
-    let open = || Store::open(folder.path(), "n", &Settings { write_buffer_bytes: 1 << 20, ..settings(DurabilityLevel::Process) }).expect("opens").store;
+    let open = || {
+        Store::open(folder.path(), "n", &Settings { write_buffer_bytes: 1 << 20, ..settings(DurabilityLevel::Process) })
+            .expect("opens")
+            .store
+    };
     let store = open();
     let queue = store.action_queue("a", BOUNDS).expect("a queue");
     let reader = ActionQueue::new(Arc::clone(&store), Arc::clone(&queue));

@@ -92,9 +92,8 @@ impl Scope<'_> {
             Expr::Binary(operator, left, right) => Value::Bool(operator::compare(*operator, &self.value(left)?, &self.value(right)?)?),
             Expr::In { needle, list, negated } => {
                 let needle = self.value(needle)?;
-                let found = list
-                    .iter()
-                    .try_fold(false, |found, item| Ok::<_, EvalError>(found || operator::equal(&needle, &self.value(item)?)?))?;
+                let found =
+                    list.iter().try_fold(false, |found, item| Ok::<_, EvalError>(found || operator::same(&needle, &self.value(item)?)))?;
                 Value::Bool(found != *negated)
             }
             Expr::Call(function, arguments) => {
@@ -113,7 +112,7 @@ impl Scope<'_> {
         let subject = subject.map(|subject| self.value(subject)).transpose()?;
         for (when, then) in branches {
             let taken = match &subject {
-                Some(subject) => operator::equal(subject, &self.value(when)?)?,
+                Some(subject) => operator::same(subject, &self.value(when)?),
                 None => self.condition(when)?,
             };
             if taken {
@@ -130,13 +129,18 @@ impl Scope<'_> {
             Value::Map(selected) => selected.get(first),
             _ => None,
         };
+        // `SELECT payload.a, payload.b`: the first field has made a map of that name, which does not hide the column.
+        if let Some(value) = selected.filter(|value| rest.is_empty() || matches!(value, Value::Map(_) | Value::Array(_))) {
+            let found = self.walk(value, rest)?;
+            if found != Value::Undefined {
+                return Ok(found);
+            }
+        }
         match selected {
-            Some(value) if rest.is_empty() => Ok(value.clone()),
-            Some(value @ (Value::Map(_) | Value::Array(_))) => self.walk(value, rest),
-            None if rest.is_empty() => Ok(self.context.column(first)),
+            _ if rest.is_empty() => Ok(self.context.column(first)),
             _ if &**first == "payload" => self.walk(self.context.payload()?, rest),
-            Some(value) => self.walk(value, rest),
-            None => self.walk(&self.context.column(first), rest),
+            Some(value @ (Value::Text(_) | Value::Bytes(_))) => self.walk(value, rest),
+            _ => self.walk(&self.context.column(first), rest),
         }
     }
 

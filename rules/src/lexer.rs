@@ -76,24 +76,18 @@ pub(crate) fn tokens(sql: &str) -> Result<Vec<Token>, SqlError> {
     Ok(tokens)
 }
 
-/// A quoted text; the quote itself is written twice, or behind a backslash.
+/// A quoted text. There are no escapes: a backslash is a backslash, and a quote that is written twice stays in the text twice.
 fn quoted(sql: &str, at: usize, quote: char) -> Result<(Kind, usize), SqlError> {
-    let mut text = String::new();
-    let mut chars = sql[at + 1..].char_indices().peekable();
-    while let Some((index, c)) = chars.next() {
-        match c {
-            '\\' if chars.peek().is_some_and(|(_, next)| *next == quote || *next == '\\') => text.extend(chars.next().map(|(_, c)| c)),
-            c if c == quote => {
-                if chars.peek().is_some_and(|(_, next)| *next == quote) {
-                    text.push(quote);
-                    chars.next();
-                    continue;
-                }
-                let kind = if quote == '\'' { Kind::Single(text) } else { Kind::Double(text) };
-                return Ok((kind, index + 2));
-            }
-            c => text.push(c),
+    let text = &sql[at + 1..];
+    let mut from = 0;
+    while let Some(end) = text[from..].find(quote).map(|found| from + found) {
+        if text[end + 1..].starts_with(quote) {
+            from = end + 2;
+            continue;
         }
+        let content = text[..end].to_owned();
+        let kind = if quote == '\'' { Kind::Single(content) } else { Kind::Double(content) };
+        return Ok((kind, end + 2));
     }
     Err(SqlError::at(sql, at, format!("{quote} without its end")))
 }

@@ -10,7 +10,12 @@ use crate::error::EvalError;
 
 /// Whether a comparison holds.
 pub(crate) fn compare(operator: Binary, left: &Value, right: &Value) -> Result<bool, EvalError> {
+    let missing = (*left == Value::Undefined, *right == Value::Undefined);
     match operator {
+        // What is missing stands in no relation to what is there, and in every one that allows equality to what is missing, too.
+        Binary::NotEqual | Binary::Less | Binary::LessOrEqual | Binary::Greater | Binary::GreaterOrEqual if missing.0 || missing.1 => {
+            Ok(missing == (true, true) && matches!(operator, Binary::LessOrEqual | Binary::GreaterOrEqual))
+        }
         Binary::Equal => equal(left, right),
         Binary::NotEqual => equal(left, right).map(|equal| !equal),
         Binary::MatchesTopic => match (left.as_text(), right.as_text()) {
@@ -41,6 +46,14 @@ pub(crate) fn equal(left: &Value, right: &Value) -> Result<bool, EvalError> {
         (Value::Bool(a), text) | (text, Value::Bool(a)) => text.as_text() == Some(if *a { "true" } else { "false" }),
         _ => order(left, right)? == Some(Ordering::Equal),
     })
+}
+
+/// Whether two values are the same, type included: what IN, CASE … WHEN and contains() ask.
+pub(crate) fn same(left: &Value, right: &Value) -> bool {
+    match (left.as_bytes(), right.as_bytes()) {
+        (Some(a), Some(b)) => a == b,
+        _ => left == right,
+    }
 }
 
 fn all_equal<'a>(mut pairs: impl Iterator<Item = (&'a Value, &'a Value)>) -> Result<bool, EvalError> {

@@ -163,6 +163,9 @@ impl Parser<'_> {
 
     fn in_list(&mut self, needle: Expr, negated: bool) -> Result<Expr, SqlError> {
         self.expect_symbol("(")?;
+        if *self.peek() == Kind::Symbol(")") {
+            return Err(self.error("the list behind IN is empty"));
+        }
         let list = self.list(")")?;
         Ok(Expr::In { needle: Box::new(needle), list, negated })
     }

@@ -35,8 +35,7 @@ pub(super) fn last(args: &[Value]) -> Result<Value, EvalError> {
 }
 
 pub(super) fn contains(args: &[Value]) -> Result<Value, EvalError> {
-    let same = |item: &Value| operator::equal(&args[0], item).unwrap_or(false);
-    Ok(Value::Bool(array(&args[1])?.iter().any(same)))
+    Ok(Value::Bool(array(&args[1])?.iter().any(|item| operator::same(&args[0], item))))
 }
 
 pub(super) fn sublist(args: &[Value]) -> Result<Value, EvalError> {
