@@ -14,7 +14,7 @@ use std::time::Duration;
 use hookline_mqtt::packet::{ConnAck, Connect, Packet};
 use hookline_mqtt::{DecodeError, Properties, PropertyId, ReasonCode, Version, decode};
 use hookline_schemas::Client;
-use hookline_schemas::config::Listener as Settings;
+use hookline_schemas::config::{Listener as Settings, WhenFull};
 use hookline_schemas::event::{About, HookPoint};
 use hookline_schemas::ports::Outcome;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -25,7 +25,7 @@ use tokio::time::timeout;
 
 use crate::clock;
 use crate::mailbox::{ConnectionPermit, Mail, NewConnection};
-use crate::store::Batch;
+use crate::store::{Batch, Queue};
 use crate::worker::Shared;
 
 /// An open listener.
@@ -217,7 +217,16 @@ impl Listener {
     /// Writes what hooks want written about a client that does not come in.
     fn record(&self, outcome: &Outcome) {
         let mut batch = Batch::default();
-        batch.records_of(outcome);
+        // Strangers must not fill a queue beyond its bound.
+        let store = &self.shared.store;
+        let has_room = |queue: &Queue| {
+            let full = matches!(queue.when_full(), Some(WhenFull::Refuse | WhenFull::DropNewest));
+            if full {
+                queue.count_overflow();
+            }
+            !full
+        };
+        batch.records_of(outcome.records().filter(|(record, _)| store.queue(record.queue).is_some_and(|queue| has_room(&queue))));
         if !batch.is_empty()
             && let Err(error) = self.shared.store.commit(&mut batch)
         {

@@ -67,6 +67,11 @@ impl<T> Slab<T> {
         Some(value)
     }
 
+    /// How many values there are.
+    pub(crate) fn len(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
     /// The keys of all values.
     pub(crate) fn keys(&self) -> Vec<Key> {
         let occupied = self.places.iter().enumerate().filter(|(_, place)| place.value.is_some());

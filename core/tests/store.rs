@@ -19,7 +19,7 @@ fn commit(store: &Store, queue: QueueId, numbers: std::ops::Range<i64>) {
     for number in numbers {
         outcome.record(queue, AckMode::Durable, &Value::Int(number));
     }
-    batch.records_of(&outcome);
+    batch.records_of(outcome.records());
     let committed = store.commit(&mut batch).expect("written");
     while store.durable() < committed.ticket {
         std::thread::yield_now();
@@ -77,7 +77,7 @@ fn space_of_delivered_records_is_given_back() {
         for _ in 0..1000 {
             outcome.record(queue.id(), AckMode::Durable, &Value::text(&payload));
         }
-        batch.records_of(&outcome);
+        batch.records_of(outcome.records());
         store.commit(&mut batch).expect("written");
         let last = reader.read(usize::MAX, usize::MAX).expect("reads").pop().expect("a record").expect("readable").sequence;
         reader.delivered(last, 0);

@@ -18,7 +18,7 @@ const SPAN_MAX: usize = 60_000;
 #[derive(Debug, Clone)]
 pub(crate) enum Entry {
     /// Sent, not acknowledged.
-    Sent { message: Arc<Message>, qos: QoS, flags: u8, bytes: u64 },
+    Sent { message: Arc<Message>, qos: QoS, bytes: u64 },
     /// QoS 2: PUBREC has come, PUBREL was sent.
     Released { bytes: u64 },
     /// Nothing is to be done any more.
@@ -114,12 +114,6 @@ impl Inflight {
         Some(result)
     }
 
-    /// What is on its way, oldest first, with the packet identifiers: to be sent again after a reconnection.
-    pub(crate) fn unfinished(&self) -> impl Iterator<Item = (u16, &Entry)> {
-        let numbered = (self.front..).zip(&self.entries);
-        numbered.filter(|(_, entry)| !matches!(entry, Entry::Done)).map(|(sequence, entry)| (packet_id(sequence), entry))
-    }
-
     fn index(&self, packet_id: u16) -> Option<usize> {
         let id = u64::from(packet_id.checked_sub(1)?);
         let index = ((id + PACKET_IDS - self.front % PACKET_IDS) % PACKET_IDS) as usize;
@@ -148,6 +142,11 @@ mod tests {
 
     use super::*;
 
+    fn unfinished(window: &Inflight) -> Vec<u16> {
+        let numbered = (window.front..).zip(&window.entries);
+        numbered.filter(|(_, entry)| !matches!(entry, Entry::Done)).map(|(sequence, _)| packet_id(sequence)).collect()
+    }
+
     fn sent(qos: QoS) -> Entry {
         let message = Message {
             id: MessageId(0),
@@ -161,7 +160,7 @@ mod tests {
             properties: Properties::default(),
             hops: 0,
         };
-        Entry::Sent { message: Arc::new(message), qos, flags: 0, bytes: 1 }
+        Entry::Sent { message: Arc::new(message), qos, bytes: 1 }
     }
 
     #[test]
@@ -173,7 +172,7 @@ mod tests {
         assert_eq!(window.acknowledge(1).map(|(sequence, ..)| sequence), Some(65_535));
         assert!(window.acknowledge(1).is_none(), "only once");
         assert!(window.has_room(3));
-        assert_eq!(window.unfinished().map(|(id, _)| id).collect::<Vec<_>>(), [65_535, 2]);
+        assert_eq!(unfinished(&window), [65_535, 2]);
         assert_eq!(window.acknowledge(65_535).map(|(sequence, ..)| sequence), Some(65_534));
         assert_eq!(window.next(), 65_537);
         assert_eq!(window.push(sent(QoS::AtLeastOnce)), 3);
@@ -200,6 +199,6 @@ mod tests {
         assert_eq!(window.push(sent(QoS::AtLeastOnce)), 9);
         assert!(window.acknowledge(8).is_none());
         assert!(window.acknowledge(7).is_some());
-        assert_eq!(window.unfinished().map(|(id, _)| id).collect::<Vec<_>>(), [9]);
+        assert_eq!(unfinished(&window), [9]);
     }
 }

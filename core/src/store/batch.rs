@@ -1,7 +1,7 @@
 //! What is to be written together: records for queues, and changes to everything else that is durable.
 
 use hookline_schemas::QueueId;
-use hookline_schemas::ports::Outcome;
+use hookline_schemas::ports::PendingRecord;
 
 use super::chunk::{ChunkBuilder, Target};
 use super::keys;
@@ -36,8 +36,8 @@ impl Batch {
     }
 
     /// Adds the records that hooks want written.
-    pub fn records_of(&mut self, outcome: &Outcome) {
-        for (record, row) in outcome.records() {
+    pub fn records_of<'a>(&mut self, records: impl Iterator<Item = (PendingRecord, &'a [u8])>) {
+        for (record, row) in records {
             self.record(&[Target { queue: record.queue, flags: 0 }], |out| out.extend_from_slice(row));
         }
     }
@@ -68,6 +68,11 @@ impl Batch {
     /// Ends a session: itself, its subscriptions, its queue and all that waits in it.
     pub(crate) fn delete_session(&mut self, client_id: &str, queue: QueueId) {
         self.delete(keys::SESSION, client_id.as_bytes().to_vec());
+        self.delete_queue(queue);
+    }
+
+    /// Ends a queue with all that belongs to it.
+    pub(super) fn delete_queue(&mut self, queue: QueueId) {
         for family in [keys::SUBSCRIPTION, keys::RECEIVED] {
             let (from, to) = (keys::queue(queue).to_vec(), keys::behind_queue(queue).to_vec());
             self.changes.push(Change::DeleteRange { family, from, to });

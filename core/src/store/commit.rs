@@ -71,15 +71,20 @@ impl Store {
         let first_chunk = writer.next_chunk;
         let appended = self.append(batch, first_chunk, &mut write);
         writer.next_chunk += batch.chunks.len() as u64;
-        self.reserve_chunks(&mut writer, &mut write);
+        let reserved = self.reserve_chunks(&mut writer, &mut write);
         self.add_changes(batch, &mut write);
+        let mut cursors = Vec::new();
         if writer.cursors_written.elapsed() >= CURSOR_INTERVAL {
             writer.cursors_written = Instant::now();
-            self.add_cursors(&mut write, CURSORS_PER_COMMIT);
+            cursors = self.add_cursors(&mut write, CURSORS_PER_COMMIT);
         }
         let written = self.db.write(write);
         if let Err(error) = written {
             self.take_back(appended, batch.chunks.len(), first_chunk);
+            if reserved {
+                writer.chunk_limit -= CHUNK_BLOCK;
+            }
+            self.mark_all_dirty(&cursors);
             batch.clear();
             return Err(Error::Write(error.to_string()));
         }
@@ -133,12 +138,14 @@ impl Store {
         self.live.lock().forget(first_chunk, chunks);
     }
 
-    /// Reserves the next block well before it is needed, so that the reservation is durable by then.
-    fn reserve_chunks(&self, writer: &mut Writer, write: &mut WriteBatch) {
-        if writer.next_chunk + CHUNK_BLOCK / 2 > writer.chunk_limit {
+    /// Reserves the next block well before it is needed, so that the reservation is durable by then. Whether it did.
+    fn reserve_chunks(&self, writer: &mut Writer, write: &mut WriteBatch) -> bool {
+        let due = writer.next_chunk + CHUNK_BLOCK / 2 > writer.chunk_limit;
+        if due {
             writer.chunk_limit += CHUNK_BLOCK;
             write.put_cf(self.family(keys::META), keys::CHUNK_LIMIT, writer.chunk_limit.to_be_bytes());
         }
+        due
     }
 
     fn add_changes(&self, batch: &Batch, write: &mut WriteBatch) {
@@ -151,29 +158,36 @@ impl Store {
         }
     }
 
-    /// Adds up to `count` cursors that have moved.
-    pub(super) fn add_cursors(&self, write: &mut WriteBatch, count: usize) {
+    /// Adds up to `count` cursors that have moved, the longest waiting first; whose they are.
+    pub(super) fn add_cursors(&self, write: &mut WriteBatch, count: usize) -> Vec<Arc<Queue>> {
         let queues: Vec<_> = {
             let mut dirty = self.dirty.lock();
-            let keep = dirty.len().saturating_sub(count);
-            dirty.split_off(keep)
+            let count = count.min(dirty.len());
+            dirty.drain(..count).collect()
         };
         let family = self.family(keys::CURSOR);
-        for queue in queues {
+        for queue in &queues {
             queue.dirty.store(false, Ordering::Release);
             // The session may have ended: its cursor must not come back.
             if self.queues.read().contains_key(&queue.id()) {
                 write.put_cf(family, keys::queue(queue.id()), queue.cursor().encode());
             }
         }
+        queues
+    }
+
+    /// Cursors whose write has failed are still to be written.
+    pub(super) fn mark_all_dirty(&self, queues: &[Arc<Queue>]) {
+        queues.iter().for_each(|queue| self.mark_dirty(queue));
     }
 
     /// Settles records of a queue and sets their space free.
     pub(crate) fn settle(&self, queue: &Arc<Queue>, records: impl IntoIterator<Item = (u64, u64)>, how: Settlement) -> usize {
         let positions: Vec<_> = records.into_iter().filter_map(|(sequence, bytes)| queue.settle(sequence, bytes, how)).collect();
         let count = positions.len();
-        self.live.lock().release(positions);
+        // First the cursor: a chunk counts as free only when the cursors that say so are on their way.
         self.mark_dirty(queue);
+        self.live.lock().release(positions);
         count
     }
 
@@ -246,18 +260,19 @@ impl Store {
     /// Cursors that no commit has taken along, and space that has become free.
     fn look_after(&self) {
         let mut write = WriteBatch::default();
-        self.add_cursors(&mut write, usize::MAX);
+        let cursors = self.add_cursors(&mut write, usize::MAX);
         if !write.is_empty()
             && let Err(error) = self.db.write(write)
         {
             tracing::error!(%error, "cannot write cursors: after a crash their records come again");
+            self.mark_all_dirty(&cursors);
         }
         self.reclaim_if_worthwhile();
     }
 
     fn finish(&self) {
         let mut write = WriteBatch::default();
-        self.add_cursors(&mut write, usize::MAX);
+        drop(self.add_cursors(&mut write, usize::MAX));
         let result = self.db.write(write).and_then(|()| self.db.flush_wal(true));
         if let Err(error) = result {
             tracing::error!(%error, "cannot write the last cursors: their records come again after the start");

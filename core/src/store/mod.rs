@@ -55,6 +55,13 @@ pub enum Error {
     Damaged { chunk: u64, problem: &'static str },
 }
 
+impl Error {
+    /// Whether trying again is of no use.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, Error::Damaged { .. })
+    }
+}
+
 /// Somebody who waits for tickets: called from the store's thread after each sync.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
 

@@ -73,6 +73,7 @@ impl Store {
         });
         let pending = store.restore_queues().map_err(|error| fail(error.to_string()))?;
         let sessions = store.stored_sessions().map_err(|error| fail(error.to_string()))?;
+        store.end_ownerless_queues(&sessions).map_err(|error| fail(error.to_string()))?;
         let retained = store.stored_retained();
         let thread = std::thread::Builder::new().name("store".into()).spawn({
             let store = Arc::clone(&store);
@@ -177,6 +178,9 @@ impl Store {
     /// Puts the records of a chunk into their queues; how many wait.
     fn restore_chunk(&self, number: u64, chunk: &Chunk) -> u32 {
         let queues = self.queues.read();
+        // Also of queues that are gone: their numbers must not come again while a chunk still names them.
+        let last = chunk.queues().map(|(id, _)| id.0).max().unwrap_or_default();
+        self.next_queue.fetch_max(last + 1, Ordering::Relaxed);
         let mut members: Vec<_> = chunk.queues().map(|(id, base)| (queues.get(&id), base)).collect();
         let mut waiting = 0;
         for ordinal in 0..chunk.len() as u16 {
@@ -218,6 +222,20 @@ impl Store {
             sessions.push(StoredSession { client_id, value: value.into_vec(), subscriptions, received });
         }
         Ok(sessions)
+    }
+
+    /// Ends queues of sessions that are gone, such as by a write that failed: they would hold their space for ever.
+    fn end_ownerless_queues(&self, sessions: &[StoredSession]) -> Result<(), Error> {
+        let owned: crate::HashSet<QueueId> = sessions.iter().filter_map(|session| keys::number(&session.value)).map(QueueId).collect();
+        let mut batch = Batch::default();
+        for queue in self.queues().iter().filter(|queue| queue.kind() == QueueKind::Session && !owned.contains(&queue.id())) {
+            tracing::warn!(client = queue.name(), "a queue has no session any more; it is ended");
+            batch.delete_queue(queue.id());
+        }
+        if !batch.is_empty() {
+            self.commit(&mut batch)?;
+        }
+        Ok(())
     }
 
     fn stored_retained(&self) -> Vec<Message> {

@@ -197,7 +197,7 @@ impl Queue {
         let mut state = self.state.lock();
         if state.index.pop_back().is_some() {
             state.ledger.pending -= 1;
-            state.ledger.pending_bytes -= bytes;
+            state.ledger.pending_bytes = state.ledger.pending_bytes.saturating_sub(bytes);
         }
         self.publish_counts(&state);
     }
@@ -265,6 +265,9 @@ impl Queue {
         let offset = usize::try_from(sequence.checked_sub(state.front)?).ok()?;
         if offset >= state.index.len() {
             state.index.resize(offset + 1, None);
+        }
+        if state.index[offset].is_some() {
+            return None;
         }
         state.index[offset] = Some(position);
         state.ledger.pending += 1;

@@ -145,7 +145,12 @@ impl QueueReader for ActionQueue {
 
     fn dead_letter(&self, sequence: u64, bytes: u64, error: &str) -> Result<(), QueueError> {
         let position = self.queue.position(sequence);
-        let body = position.and_then(|position| self.store.body(position, &mut self.cache.lock()).ok()).unwrap_or_default();
+        let body = match position.map(|position| self.store.body(position, &mut self.cache.lock())) {
+            Some(Ok(body)) => body,
+            Some(Err(error)) if !error.is_final() => return Err(QueueError(error.to_string())),
+            // What is damaged has no body to keep; its letter says so.
+            Some(Err(_)) | None => Bytes::new(),
+        };
         let now = crate::clock::now_ms().to_be_bytes();
         let value = [&now[..], &(error.len() as u32).to_be_bytes(), error.as_bytes(), &body].concat();
         // The letter first: a crash in between repeats the record, and its letter takes the same place again.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hookline_mqtt::packet::{Ack, AckKind, ConnAck};
+use hookline_mqtt::packet::ConnAck;
 use hookline_mqtt::{Properties, PropertyId, ReasonCode, Version};
 use hookline_schemas::config::WhenFull;
 use hookline_schemas::event::{About, HookPoint};
@@ -12,20 +12,21 @@ use rustix::event::epoll::EventFlags;
 
 use super::connection::{Connection, End};
 use super::deferred::Deferred;
+use super::publish::Admission;
 use super::timers::Due;
 use super::{Outbox, Resident, Worker};
 use crate::clock;
 use crate::mailbox::NewConnection;
 use crate::metrics::Counters;
 use crate::router::{Address, Subscriber};
-use crate::session::{Entry, Inflight, Session, StoredState, decode_subscription};
+use crate::session::{Inflight, Session, StoredState, decode_subscription};
 use crate::slab::Key;
 use crate::store::{Bounds, ChunkCache, StoredSession};
 
 impl Worker {
     /// A client has said CONNECT, and may come in.
     pub(super) fn arrive(&mut self, mut new: NewConnection) {
-        self.take_outcome(&mut new.outcome);
+        self.take_outcome(&mut new.outcome, Admission::Open);
         let client = Arc::clone(&new.client);
         self.end_older_connection(&client.client_id, new.connect.clean_start);
         let kept = self.by_client.get(&client.client_id).copied();
@@ -113,7 +114,12 @@ impl Worker {
         resident.will = new.connect.will.clone();
         resident.will_at = None;
         resident.expires_at = None;
-        if let Outbox::Durable { state, .. } = &mut resident.outbox {
+        if let Outbox::Durable { state, queue, ahead, maybe_sent_below, .. } = &mut resident.outbox {
+            // [MQTT-4.4.0-1] What was on its way is sent again: the window begins anew at the first message that is not settled.
+            // The packet identifiers follow from the queue, so they are the original ones.
+            *maybe_sent_below = (*maybe_sent_below).max(resident.session.inflight.next());
+            resident.session.inflight = Inflight::starting_at(queue.front());
+            ahead.clear();
             state.disconnected_at_ms = 0;
             state.expiry_secs = new.client.session_expiry_secs;
             self.batch.put_session(&new.client.client_id, state.encode());
@@ -163,41 +169,19 @@ impl Worker {
         if let Some(limit) = self.keep_alive_limit(client.keep_alive_secs) {
             self.timers.set(self.now + limit, Due::KeepAlive(key));
         }
-        self.send_unfinished(session);
         self.pump(session);
         self.handle_early_input(key);
     }
 
     /// Answers a CONNECT that could not be kept.
-    pub(super) fn turn_away(&mut self, key: Key, session: Key, reason: ReasonCode) {
+    pub(super) fn turn_away(&mut self, key: Key, reason: ReasonCode) {
         let ack = ConnAck { session_present: false, reason, properties: Properties::default() };
         self.send_with(key, |out, version| ack.encode(out, version));
         if let Some(connection) = self.connections.get(key) {
             let client = Arc::clone(&connection.client);
             self.tell(HookPoint::ClientConnack, &client, About::Answer(reason));
         }
-        let known = self.sessions.get(session).is_some_and(|resident| !resident.session.subscriptions.is_empty());
         self.end(key, End { graceful: true, ..End::abnormal("store_failed") });
-        if !known {
-            self.forget_session(session);
-        }
-    }
-
-    /// Sends again what was on its way, under the original packet identifiers. [MQTT-4.4.0-1]
-    fn send_unfinished(&mut self, session: Key) {
-        let Some(resident) = self.sessions.get(session) else { return };
-        let Some(key) = resident.connection else { return };
-        let unfinished: Vec<_> = resident.session.inflight.unfinished().map(|(id, entry)| (id, entry.clone())).collect();
-        for (packet_id, entry) in unfinished {
-            match entry {
-                Entry::Sent { message, qos, flags, .. } => {
-                    let header = super::deliver::header(&message, qos, flags, packet_id, true);
-                    self.send_publish(key, session, &message, header, None);
-                }
-                Entry::Released { .. } => self.send_ack(key, &Ack::new(AckKind::PubRel, packet_id, ReasonCode::Success)),
-                Entry::Done => {}
-            }
-        }
     }
 
     /// How long a client may be silent.

@@ -22,6 +22,8 @@ pub(super) enum Deferred {
         message: Arc<Message>,
         targets: Arc<Targets>,
         record: Option<RecordHandle>,
+        /// It takes the place of the topic's retained message.
+        retained: bool,
     },
     /// Acknowledge what needed no store, in its order behind what does.
     Ack {
@@ -32,6 +34,8 @@ pub(super) enum Deferred {
         connection: Key,
         ack: SubAck,
         session: Key,
+        /// Filters that are new: taken back where they cannot be kept.
+        added: Vec<String>,
         retained: Vec<(Arc<Message>, u8)>,
     },
     UnsubAck {
@@ -129,7 +133,10 @@ impl Worker {
             connection.deferred -= 1;
         }
         match deferred {
-            Deferred::Publish { publisher, message, targets, .. } => {
+            Deferred::Publish { publisher, message, targets, retained, .. } => {
+                if retained {
+                    self.apply_retained(&message);
+                }
                 if let Some(publisher) = publisher {
                     Counters::count(&self.counters.committed);
                     self.send_ack(publisher.connection, &publisher.ack());
@@ -137,7 +144,7 @@ impl Worker {
                 self.dispatch(&message, &targets, position);
             }
             Deferred::Ack { connection, ack } => self.send_ack(connection, &ack),
-            Deferred::SubAck { connection, ack, session, retained } => {
+            Deferred::SubAck { connection, ack, session, retained, .. } => {
                 self.send_with(connection, |out, version| ack.encode(out, version));
                 self.send_retained(session, retained);
             }
@@ -159,8 +166,18 @@ impl Worker {
                     self.refuse_publish(Publisher { reason, ..publisher });
                 }
             }
-            Deferred::Ack { connection, ack } => self.send_ack(connection, &ack),
-            Deferred::SubAck { connection, mut ack, .. } => {
+            Deferred::Ack { connection, ack } => {
+                // It rested on what was not written. A PUBREL that was not kept comes again.
+                if let Some(session) = self.connections.get(connection).map(|connection| connection.session)
+                    && let Some(resident) = self.sessions.get_mut(session)
+                    && ack.kind == AckKind::PubComp
+                {
+                    resident.session.received.insert(ack.packet_id);
+                }
+                self.close(connection, reason, "store_failed");
+            }
+            Deferred::SubAck { connection, mut ack, session, added, .. } => {
+                self.take_back_subscriptions(session, &added);
                 ack.reasons.iter_mut().for_each(|code| *code = reason);
                 self.send_with(connection, |out, version| ack.encode(out, version));
             }
@@ -168,7 +185,12 @@ impl Worker {
                 ack.reasons.iter_mut().for_each(|code| *code = ReasonCode::UnspecifiedError);
                 self.send_with(connection, |out, version| ack.encode(out, version));
             }
-            Deferred::ConnAck { connection, session, .. } => self.turn_away(connection, session, ReasonCode::QuotaExceeded),
+            Deferred::ConnAck { connection, session, ack } => {
+                self.turn_away(connection, ReasonCode::QuotaExceeded);
+                if !ack.session_present {
+                    self.forget_session(session);
+                }
+            }
         }
     }
 

@@ -138,6 +138,11 @@ impl Worker {
                 Next::Message { message: Arc::new(stored.message), flags: stored.flags, bytes: stored.bytes, dup, identifiers: None }
             }
             Ok(None) => Next::Empty,
+            Err(error) if !error.is_final() => {
+                // It stays in the queue, and is tried again with the next occasion.
+                tracing::error!(client = %resident.session.client.client_id, %error, "a message of a durable session cannot be read");
+                Next::Empty
+            }
             Err(error) => {
                 tracing::error!(client = %resident.session.client.client_id, %error, "a message of a durable session is lost");
                 self.shared.store.settle(queue, [(sequence, 0)], Settlement::Dropped);
@@ -176,7 +181,7 @@ impl Worker {
             }
             return;
         }
-        resident.session.inflight.push(Entry::Sent { message, qos, flags, bytes });
+        resident.session.inflight.push(Entry::Sent { message, qos, bytes });
     }
 
     /// Settles the next message without sending it.
@@ -240,7 +245,7 @@ impl Worker {
     }
 
     /// A message does not reach one of its subscribers.
-    fn drop_delivery(&mut self, session: Key, message: &Message, reason: DropReason) {
+    pub(super) fn drop_delivery(&mut self, session: Key, message: &Message, reason: DropReason) {
         self.counters.count_drop(reason);
         if self.shared.hooks.wants(HookPoint::DeliveryDropped)
             && let Some(resident) = self.sessions.get(session)

@@ -64,8 +64,7 @@ impl Worker {
         let delay_secs = resident.will.as_ref().and_then(|will| will.properties.number(PropertyId::WillDelayInterval)).unwrap_or(0);
         // [MQTT-3.1.2-8] The will is due when its delay is over or the session ends, whichever is first.
         resident.will_at = resident.will.as_ref().map(|_| now + Duration::from_secs(delay_secs.min(expiry_secs).into()));
-        let due = [resident.expires_at, resident.will_at];
-        for at in due.into_iter().flatten() {
+        if let Some(at) = resident.will_at.into_iter().chain(resident.expires_at).min() {
             self.timers.set(at, Due::Session(session));
         }
         if delay_secs == 0 {
@@ -112,7 +111,11 @@ impl Worker {
             self.publish_will(session);
         }
         if expired {
-            self.terminate(session, "expired");
+            return self.terminate(session, "expired");
+        }
+        let next = self.sessions.get(session).and_then(|resident| resident.will_at.into_iter().chain(resident.expires_at).min());
+        if let Some(at) = next {
+            self.timers.set(at, Due::Session(session));
         }
     }
 

@@ -8,6 +8,7 @@ use hookline_schemas::Message;
 use hookline_schemas::event::{About, HookPoint};
 
 use super::connection::End;
+use super::deferred::Deferred;
 use super::{Outbox, Worker};
 use crate::session::PubRec;
 use crate::slab::Key;
@@ -95,15 +96,23 @@ impl Worker {
     /// The last step of a QoS 2 message from the client.
     fn on_pubrel(&mut self, key: Key, session: Key, ack: &Ack) {
         let Some(resident) = self.sessions.get_mut(session) else { return };
+        let mut forgotten_in_store = false;
         let reason = if resident.session.received.remove(&ack.packet_id) {
             if let Outbox::Durable { queue, .. } = &resident.outbox {
                 self.batch.delete_received(queue.id(), ack.packet_id);
+                forgotten_in_store = true;
             }
             ReasonCode::Success
         } else {
             ReasonCode::PacketIdentifierNotFound
         };
-        self.send_ack(key, &Ack::new(AckKind::PubComp, ack.packet_id, reason));
+        let ack = Ack::new(AckKind::PubComp, ack.packet_id, reason);
+        // The identifier is free for another message with the PUBCOMP: the store must not take that one for a repetition.
+        if forgotten_in_store || self.connections.get(key).is_some_and(|connection| connection.deferred > 0) {
+            self.defer(Deferred::Ack { connection: key, ack });
+        } else {
+            self.send_ack(key, &ack);
+        }
     }
 
     /// A message of a durable session is done with.

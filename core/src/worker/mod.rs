@@ -42,6 +42,7 @@ use crate::slab::{Key, Slab};
 use crate::store::{Batch, ChunkCache, Queue, Store};
 use connection::Connection;
 use deferred::{Deferred, Pending};
+use publish::Admission;
 use timers::Timers;
 
 /// What all workers share.
@@ -247,7 +248,7 @@ impl Worker {
         if self.shared.hooks.wants(point) {
             let mut outcome = std::mem::take(&mut self.outcome);
             self.shared.hooks.tell(point, client, about, &mut outcome);
-            self.take_outcome(&mut outcome);
+            self.take_outcome(&mut outcome, Admission::Open);
             self.outcome = outcome;
         }
     }
@@ -260,7 +261,7 @@ impl Worker {
         let mut outcome = std::mem::take(&mut self.outcome);
         self.shared.hooks.tell(point, client, about, &mut outcome);
         let refused = outcome.refused();
-        self.take_outcome(&mut outcome);
+        self.take_outcome(&mut outcome, Admission::Open);
         self.outcome = outcome;
         refused
     }

@@ -20,6 +20,9 @@ use crate::router::{Address, Targets};
 use crate::slab::Key;
 use crate::store::{Position, QueueTarget, RecordHandle, encode_message};
 
+/// Durable sessions that one record serves.
+const QUEUES_OF_A_RECORD: usize = 60_000;
+
 impl Worker {
     pub(super) fn on_publish(&mut self, key: Key, publish: &Publish<'_>) -> Result<(), DecodeError> {
         Counters::count(&self.counters.received);
@@ -101,13 +104,13 @@ impl Worker {
         }
         let recorded = outcome.records().any(|(record, _)| record.ack == AckMode::Durable);
         let nobody = targets.is_empty() && outcome.is_empty();
-        self.take_outcome(&mut outcome);
+        self.take_outcome(&mut outcome, Admission::Decided);
         self.outcome = outcome;
         if targets.is_empty() {
             self.drop_message(&message, DropReason::NoSubscribers);
         }
         let message = Arc::new(message);
-        let retained = message.retain && self.retain(&message);
+        let retained = message.retain && self.store_retained(&message);
         let record = self.enqueue(&message, &targets, from);
         let received = publisher.is_some_and(|publisher| self.store_received(session, publisher));
         let kept = recorded || retained || record.is_some() || received;
@@ -120,8 +123,11 @@ impl Worker {
         };
         let behind_others = publisher.and_then(|publisher| self.connections.get(publisher.connection)).is_some_and(|c| c.deferred > 0);
         if wait || behind_others {
-            self.defer(Deferred::Publish { publisher, message, targets, record });
+            self.defer(Deferred::Publish { publisher, message, targets, record, retained });
         } else {
+            if retained {
+                self.apply_retained(&message);
+            }
             if let Some(publisher) = publisher {
                 self.send_ack(publisher.connection, &publisher.ack());
             }
@@ -151,26 +157,37 @@ impl Worker {
         let wanted = targets.queues.iter().filter(|target| !(target.no_local && from == Some(target.address)));
         let queues: SmallVec<[QueueTarget; 8]> =
             wanted.map(|target| QueueTarget { queue: target.queue.id(), flags: target.flags }).collect();
-        (!queues.is_empty()).then(|| self.batch.record(&queues, |out| encode_message(out, message)))
+        // A chunk can name so many queues; one record for each group is still one commit.
+        let mut groups = queues.chunks(QUEUES_OF_A_RECORD).map(|queues| self.batch.record(queues, |out| encode_message(out, message)));
+        let first = groups.next();
+        groups.for_each(drop);
+        first
     }
 
-    /// Keeps a retained message, or clears the topic's; whether the publisher's ack must wait for it.
-    fn retain(&mut self, message: &Arc<Message>) -> bool {
-        let retained = &self.shared.retained;
+    /// Stores a retained message, or that the topic has none any more; `false` where there is no room.
+    fn store_retained(&mut self, message: &Message) -> bool {
         if message.payload.is_empty() {
-            retained.clear(&message.topic);
             self.batch.delete_retained(&message.topic);
             return true;
         }
+        let retained = &self.shared.retained;
         if retained.len() >= self.shared.limits.retained_max && !retained.contains(&message.topic) {
             tracing::warn!(topic = %message.topic, "retained messages are at their bound; this one is not kept");
             return false;
         }
-        retained.set(Arc::clone(message));
         let mut bytes = Vec::with_capacity(message.payload.len() + 128);
         encode_message(&mut bytes, message);
         self.batch.put_retained(&message.topic, bytes);
         true
+    }
+
+    /// Shows new subscribers what was stored.
+    pub(super) fn apply_retained(&self, message: &Arc<Message>) {
+        if message.payload.is_empty() {
+            self.shared.retained.clear(&message.topic);
+        } else {
+            self.shared.retained.set(Arc::clone(message));
+        }
     }
 
     /// Stores a QoS 2 identifier of a durable session with its message.
@@ -210,13 +227,18 @@ impl Worker {
     }
 
     /// Takes what hooks want into the batch, and what they want published into the line.
-    pub(super) fn take_outcome(&mut self, outcome: &mut Outcome) {
+    pub(super) fn take_outcome(&mut self, outcome: &mut Outcome, admission: Admission) {
         if outcome.is_empty() {
             return;
         }
         for (record, row) in outcome.records() {
             let Some(queue) = self.shared.store.queue(record.queue) else { continue };
+            let decided = admission == Admission::Decided && record.ack == AckMode::Durable;
             match queue.when_full() {
+                Some(WhenFull::Refuse) if decided => {
+                    // Another worker has filled it since this message was admitted: it goes over the bound rather than be lost.
+                    self.batch.record(&[QueueTarget { queue: record.queue, flags: 0 }], |out| out.extend_from_slice(row));
+                }
                 None | Some(WhenFull::DropOldest) => {
                     self.batch.record(&[QueueTarget { queue: record.queue, flags: 0 }], |out| out.extend_from_slice(row));
                 }
@@ -273,6 +295,15 @@ impl Worker {
         let parts = [clock::now_ms() as u128, self.shared.boot.into(), self.number.into(), self.next_message.into()];
         MessageId(parts[0] << 80 | parts[1] << 48 | parts[2] << 32 | parts[3])
     }
+}
+
+/// Whether the bounds of the queues have been asked already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// The publisher has not been refused, so its records must come in.
+    Decided,
+    /// There is no publisher to refuse: what has no room is dropped and counted.
+    Open,
 }
 
 /// The topic that an alias stands for; sets it where the packet has both.

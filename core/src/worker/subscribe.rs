@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hookline_mqtt::packet::{RetainHandling, SubAck, Subscribe, SubscribeFilter, UnsubAck, Unsubscribe};
 use hookline_mqtt::{DecodeError, Properties, PropertyId, QoS, ReasonCode, topic};
-use hookline_schemas::event::{About, Access, HookPoint};
+use hookline_schemas::event::{About, Access, DropReason, HookPoint};
 use hookline_schemas::{Client, Message};
 
 use super::deferred::Deferred;
@@ -20,10 +20,18 @@ impl Worker {
         let (client, session) = (Arc::clone(&connection.client), connection.session);
         let mut reasons = Vec::with_capacity(subscribe.filters.len());
         let mut retained = Vec::new();
+        let mut added = Vec::new();
+        let mut budget = self.shared.limits.retained_per_subscribe_max;
         for asked in &subscribe.filters {
             let reason = match self.check_filter(&client, session, asked, &subscribe.properties) {
                 Some(refused) => refused,
-                None => self.subscribe(&client, session, asked, &subscribe.properties, &mut retained),
+                None => {
+                    let held = self.sessions.get(session).map(|resident| &resident.session.subscriptions);
+                    if held.is_some_and(|held| !held.contains_key(asked.filter.as_str())) {
+                        added.push(asked.filter.clone());
+                    }
+                    self.subscribe(&client, session, asked, &subscribe.properties, &mut retained, &mut budget)
+                }
             };
             reasons.push(reason);
         }
@@ -31,7 +39,7 @@ impl Worker {
         let durable = self.sessions.get(session).is_some_and(|resident| matches!(resident.outbox, Outbox::Durable { .. }));
         let behind_others = self.connections.get(key).is_some_and(|connection| connection.deferred > 0);
         if durable || behind_others {
-            self.defer(Deferred::SubAck { connection: key, ack, session, retained });
+            self.defer(Deferred::SubAck { connection: key, ack, session, added, retained });
         } else {
             self.send_with(key, |out, version| ack.encode(out, version));
             self.send_retained(session, retained);
@@ -64,6 +72,7 @@ impl Worker {
         asked: &SubscribeFilter,
         properties: &Properties,
         retained: &mut Vec<(Arc<Message>, u8)>,
+        budget: &mut usize,
     ) -> ReasonCode {
         let held = Held { options: asked.options, identifier: properties.number(PropertyId::SubscriptionIdentifier).unwrap_or(0) };
         let Some(resident) = self.sessions.get_mut(session) else { return ReasonCode::UnspecifiedError };
@@ -89,6 +98,12 @@ impl Worker {
             let rap = if asked.options.retain_as_published { flags::RETAIN_AS_PUBLISHED } else { 0 };
             let flags = asked.options.qos as u8 | rap | flags::RETAINED;
             for message in self.shared.retained.matching(&asked.filter) {
+                // One SUBSCRIBE, and the queue behind it, get so many and not more.
+                if *budget == 0 || queue.as_ref().is_some_and(|queue| queue.when_full().is_some()) {
+                    self.drop_delivery(session, &message, DropReason::QueueFull);
+                    continue;
+                }
+                *budget -= 1;
                 // What must arrive goes through the queue, in the commit of the subscription.
                 match queue.as_ref().filter(|_| message.qos.min(asked.options.qos) > QoS::AtMostOnce) {
                     Some(queue) => {
@@ -113,11 +128,23 @@ impl Worker {
             let waits = message.qos.min(granted) > QoS::AtMostOnce;
             let identifiers = resident.session.identifiers(&message.topic).collect();
             match &mut resident.outbox {
+                Outbox::Memory(waiting) if waits && waiting.len() >= self.shared.limits.retained_per_subscribe_max => {
+                    self.drop_delivery(session, &message, DropReason::QueueFull);
+                }
                 Outbox::Memory(waiting) if waits => waiting.push_back(Waiting { message, flags, identifiers }),
                 _ => self.deliver_qos0(session, &message, flags, identifiers),
             }
         }
         self.pump(session);
+    }
+
+    /// Ends subscriptions that could not be stored.
+    pub(super) fn take_back_subscriptions(&mut self, session: Key, filters: &[String]) {
+        let Some(resident) = self.sessions.get_mut(session) else { return };
+        for filter in filters {
+            resident.session.subscriptions.remove(filter.as_str());
+            self.shared.router.unsubscribe(filter, Address { worker: self.number, session });
+        }
     }
 
     pub(super) fn on_unsubscribe(&mut self, key: Key, unsubscribe: &Unsubscribe) {

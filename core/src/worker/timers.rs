@@ -56,8 +56,23 @@ impl Timers {
     }
 }
 
+/// Timers that may be there beside those that connections and sessions need.
+const SPARE_TIMERS: usize = 1024;
+
 impl Worker {
     pub(super) fn run_timers(&mut self) {
+        // Timers are not removed when their connection goes: now and then those that nothing needs are swept out.
+        if self.timers.heap.len() > 4 * (self.connections.len() + self.sessions.len()) + SPARE_TIMERS {
+            let mut seen = crate::HashSet::default();
+            let (connections, sessions) = (&self.connections, &self.sessions);
+            // Sorted is the latest first here. The earliest of each is enough: it sets the next one where that is needed.
+            let sorted = std::mem::take(&mut self.timers.heap).into_sorted_vec();
+            let needed = sorted.into_iter().rev().filter(|Reverse(timer)| match timer.due {
+                Due::KeepAlive(key) => connections.get(key).is_some() && seen.insert((true, key)),
+                Due::Session(key) => sessions.get(key).is_some() && seen.insert((false, key)),
+            });
+            self.timers.heap = needed.collect();
+        }
         while let Some(due) = self.timers.pop(self.now) {
             match due {
                 Due::KeepAlive(connection) => self.check_keep_alive(connection),

@@ -39,8 +39,10 @@ pub struct Mqtt {
     pub keep_alive_multiplier: f64,
     /// How many rules may republish a message in a row; then it is dropped, so that loops end.
     pub republish_hops_max: u8,
-    /// Retained messages; more are refused.
+    /// Retained messages; a further topic's is not kept.
     pub retained_max: usize,
+    /// Retained messages that one SUBSCRIBE is sent; further ones are dropped, and counted.
+    pub retained_per_subscribe_max: usize,
 }
 
 impl Default for Mqtt {
@@ -63,6 +65,7 @@ impl Default for Mqtt {
             keep_alive_multiplier: 1.5,
             republish_hops_max: 8,
             retained_max: 1_000_000,
+            retained_per_subscribe_max: 100_000,
         }
     }
 }
