@@ -1,9 +1,14 @@
 //! The store by itself: what is committed is there after a restart, in order, and its account balances.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hookline_core::store::{ActionQueue, Batch, Bounds, Store};
-use hookline_schemas::config::{DurabilityLevel, Store as Settings, WhenFull};
+use hookline_core::{Broker, Hooks};
+use hookline_mqtt::client::{Client, Options};
+use hookline_mqtt::{QoS, Version};
+use hookline_schemas::config::{Config, DurabilityLevel, Listener, Store as Settings, WhenFull};
 use hookline_schemas::ports::{AckMode, Outcome, QueueReader};
 use hookline_schemas::{QueueId, Value};
 
@@ -57,6 +62,43 @@ fn records_survive_a_restart_in_order_and_are_delivered_once() {
             assert_eq!(store.dead_letters(queue.id(), 100).expect("reads").len() as i64, round + 1);
             store.close();
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_number_of_a_queue_never_comes_again_while_its_records_are_there() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut config = Config::default();
+    let listener = Listener { bind: "127.0.0.1:0".parse().expect("an address"), ..Listener::default() };
+    config.listeners.tcp = BTreeMap::from([("default".to_owned(), listener)]);
+    let mut round = 0;
+    for (client_id, expiry) in [("a", 1), ("b", 100), ("b", 100)] {
+        let opened = Store::open(folder.path(), "n", &config.store).expect("opens");
+        let store = Arc::clone(&opened.store);
+        let broker = Broker::start(&config, opened, Hooks::new("n", Vec::new())).expect("starts");
+        let address = broker.addresses()[0].1;
+        round += 1;
+        let talk = tokio::task::spawn_blocking(move || {
+            let options = |id: &str| Options::new(id).version(Version::V5);
+            let mut client = Client::connect(address, &options(client_id).persistent(expiry)).expect("connects");
+            client.subscribe(&[("t", QoS::AtLeastOnce)]).expect("subscribed");
+            if round > 1 {
+                let wrong = client.receive(Duration::from_millis(300)).expect("holds");
+                assert_eq!(wrong, None, "a message of another client's session");
+            }
+            client.disconnect().expect("leaves");
+            if round == 1 {
+                let mut publisher = Client::connect(address, &options("p")).expect("connects");
+                for _ in 0..10 {
+                    publisher.publish("t", b"for a", QoS::AtLeastOnce, false).expect("published");
+                }
+                // The session expires with its messages.
+                std::thread::sleep(Duration::from_millis(1500));
+            }
+        });
+        talk.await.expect("all is said");
+        broker.stop().await;
+        store.close();
     }
 }
 

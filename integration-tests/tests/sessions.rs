@@ -115,6 +115,39 @@ fn what_was_not_acknowledged_comes_again_under_its_packet_identifier() {
 }
 
 #[test]
+fn a_resumed_session_keeps_to_what_the_client_can_take_now() {
+    let folder = folder();
+    let broker = broker(&folder);
+    let options = v5("c").persistent(100);
+    let mut client = broker.connect(&options);
+    client.subscribe(&[("w", QoS::AtLeastOnce)]).expect("subscribed");
+    let mut publisher = broker.connect(&v5("p"));
+    for n in 0..20u8 {
+        let payload = if n == 3 { vec![n; 5000] } else { vec![n] };
+        publisher.publish("w", &payload, QoS::AtLeastOnce, false).expect("published");
+    }
+    while client.receive_unacknowledged(NOT).expect("holds").is_some() {}
+    drop(client);
+    let mut smaller = options.clone();
+    smaller.connect.properties.push_number(PropertyId::ReceiveMaximum, 2);
+    smaller.connect.properties.push_number(PropertyId::MaximumPacketSize, 1000);
+    let mut client = broker.connect(&smaller);
+    let mut waiting = Vec::new();
+    while let Some(message) = client.receive_unacknowledged(NOT).expect("holds") {
+        waiting.push(message);
+    }
+    assert_eq!(waiting.len(), 2, "two may be on their way");
+    let mut got = Vec::new();
+    while let Some(message) = waiting.pop() {
+        client.send_ack(AckKind::PubAck, message.packet_id).expect("sent");
+        got.push(message.payload[0]);
+        waiting.extend(client.receive_unacknowledged(NOT).expect("holds"));
+    }
+    got.sort_unstable();
+    assert_eq!(got, (0..20).filter(|n| *n != 3).collect::<Vec<u8>>(), "all but the one that is too large");
+}
+
+#[test]
 fn a_repeated_qos_2_publish_is_taken_once_also_after_a_crash() {
     let folder = folder();
     let broker = Broker::start(folder.path(), "");
