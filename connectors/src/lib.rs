@@ -4,6 +4,8 @@
 pub mod connector;
 /// From a durable queue to a sink: batches, attempts, dead letters.
 pub mod delivery;
+/// What a kind of connector is, and how its settings are read.
+pub mod kind;
 /// The table of connectors.
 pub mod registry;
 /// SQL statements with `${…}`: what both SQL connectors share.
@@ -18,4 +20,5 @@ mod sqlite;
 
 pub use connector::{Failure, Sink};
 pub use delivery::{ActionState, Delivery, DeliveryHandle};
-pub use registry::{REGISTRY, SettingsError};
+pub use kind::SettingsError;
+pub use registry::REGISTRY;

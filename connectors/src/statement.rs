@@ -2,7 +2,7 @@
 
 use hookline_schemas::{Record, Template, Value};
 
-use crate::registry::{PARAMETERS, SettingsError};
+use crate::kind::{PARAMETERS, SettingsError};
 
 /// A statement with its parameters.
 #[derive(Debug, Clone)]
@@ -20,7 +20,7 @@ const HOOKLINE_ID: &str = "hookline_id";
 impl Statement {
     /// Reads a statement; `mark` writes the placeholder of the n-th parameter, from 1.
     pub(crate) fn parse(path: &str, sql: &str, mark: impl Fn(usize) -> String) -> Result<Statement, Vec<SettingsError>> {
-        let template = crate::registry::template(path, sql)?;
+        let template = crate::kind::template(path, sql)?;
         let mut parameters = Vec::new();
         let sql = template.rewrite(|placeholder| {
             parameters.push(placeholder);

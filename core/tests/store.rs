@@ -71,23 +71,21 @@ async fn the_number_of_a_queue_never_comes_again_while_its_records_are_there() {
     let mut config = Config::default();
     let listener = Listener { bind: "127.0.0.1:0".parse().expect("an address"), ..Listener::default() };
     config.listeners.tcp = BTreeMap::from([("default".to_owned(), listener)]);
-    let mut round = 0;
-    for (client_id, expiry) in [("a", 1), ("b", 100), ("b", 100)] {
+    for (round, (client_id, expiry)) in [("a", 1), ("b", 100), ("b", 100)].into_iter().enumerate() {
         let opened = Store::open(folder.path(), "n", &config.store).expect("opens");
         let store = Arc::clone(&opened.store);
         let broker = Broker::start(&config, opened, Hooks::new("n", Vec::new())).expect("starts");
         let address = broker.addresses()[0].1;
-        round += 1;
         let talk = tokio::task::spawn_blocking(move || {
             let options = |id: &str| Options::new(id).version(Version::V5);
             let mut client = Client::connect(address, &options(client_id).persistent(expiry)).expect("connects");
             client.subscribe(&[("t", QoS::AtLeastOnce)]).expect("subscribed");
-            if round > 1 {
+            if round > 0 {
                 let wrong = client.receive(Duration::from_millis(300)).expect("holds");
                 assert_eq!(wrong, None, "a message of another client's session");
             }
             client.disconnect().expect("leaves");
-            if round == 1 {
+            if round == 0 {
                 let mut publisher = Client::connect(address, &options("p")).expect("connects");
                 for _ in 0..10 {
                     publisher.publish("t", b"for a", QoS::AtLeastOnce, false).expect("published");

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use hookline_connectors::{Delivery, DeliveryHandle, Sink, registry};
+use hookline_connectors::{Delivery, DeliveryHandle, Sink, kind, registry};
 use hookline_core::store::{ActionQueue, Bounds, Store};
 use hookline_core::{Broker, Hooks};
 use hookline_rules::{Engine, Targets};
@@ -126,7 +126,7 @@ fn sink(config: &Config, name: &str) -> Result<Box<dyn Sink>, Vec<String>> {
     let Some(kind) = registry::find(&connector.kind) else { return Err(Vec::new()) };
     (kind.sink)(&connector.settings, &action.parameters, &config.node.data_dir).map_err(|errors| {
         let described = errors.iter().map(|error| {
-            let rest = error.path.strip_prefix(registry::CONNECTOR);
+            let rest = error.path.strip_prefix(kind::CONNECTOR);
             let path =
                 rest.map_or_else(|| format!("actions.{name}.{}", error.path), |rest| format!("connectors.{}{rest}", action.connector));
             match error.problem.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {

@@ -3,6 +3,7 @@
 use hookline_schemas::Value;
 
 use crate::function::Function;
+use crate::operator::Binary;
 
 /// `SELECT … FROM … WHERE …`
 #[derive(Debug, Clone, PartialEq)]
@@ -61,26 +62,4 @@ pub(crate) enum Step {
     Index(Expr),
     /// Both ends included.
     Range(Expr, Expr),
-}
-
-/// Operators with two sides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Binary {
-    Or,
-    And,
-    Equal,
-    NotEqual,
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
-    /// `=~`: a topic on the left, a filter on the right.
-    MatchesTopic,
-    Add,
-    Subtract,
-    Multiply,
-    Divide,
-    /// Integer division.
-    Div,
-    Mod,
 }

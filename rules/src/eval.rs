@@ -2,10 +2,11 @@
 
 use hookline_schemas::{Map, Value};
 
-use crate::ast::{Binary, Expr, Field, Step};
+use crate::ast::{Expr, Field, Step};
 use crate::context::{Context, parse_json};
 use crate::error::EvalError;
 use crate::operator;
+use crate::operator::Binary;
 use crate::plan::Statement;
 
 /// The most elements that a range may have.

@@ -5,8 +5,29 @@ use std::cmp::Ordering;
 
 use hookline_schemas::Value;
 
-use crate::ast::Binary;
 use crate::error::EvalError;
+
+/// Operators with two sides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Binary {
+    Or,
+    And,
+    Equal,
+    NotEqual,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+    /// `=~`: a topic on the left, a filter on the right.
+    MatchesTopic,
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    /// Integer division.
+    Div,
+    Mod,
+}
 
 /// Whether a comparison holds.
 pub(crate) fn compare(operator: Binary, left: &Value, right: &Value) -> Result<bool, EvalError> {

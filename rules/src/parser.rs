@@ -2,10 +2,11 @@
 
 use hookline_schemas::Value;
 
-use crate::ast::{Binary, Expr, Field, Select, Source, Step};
+use crate::ast::{Expr, Field, Select, Source, Step};
 use crate::error::{SqlError, did_you_mean};
 use crate::function;
 use crate::lexer::{Kind, Token, tokens};
+use crate::operator::Binary;
 
 /// Words that are no names unless they are quoted.
 const KEYWORDS: &[&str] = &[

@@ -2,8 +2,9 @@
 
 use hookline_schemas::HookPoint;
 
-use crate::ast::{Binary, Expr, Field, Select, Step};
+use crate::ast::{Expr, Field, Select, Step};
 use crate::error::SqlError;
+use crate::operator::Binary;
 use crate::{eval, parser};
 
 /// A statement, compiled.

@@ -9,14 +9,14 @@ mod config;
 mod request;
 mod sink;
 
-use crate::registry::{self, Kind};
+use crate::kind::{self, Kind};
 
 /// The line of the registry.
 pub(crate) const KIND: Kind = Kind {
     name: "kafka",
     sink: |connector, parameters, _| {
         let (connector, parameters) =
-            registry::both(registry::settings::<config::Connector>(connector), registry::settings::<config::Parameters>(parameters))?;
+            kind::both(kind::settings::<config::Connector>(connector), kind::settings::<config::Parameters>(parameters))?;
         Ok(Box::new(sink::KafkaSink::new(connector, request::Request::new(&parameters)?, parameters)))
     },
     connector_schema: || schemars::schema_for!(config::Connector),

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use hookline_schemas::{Record, Template};
 
 use super::config::Parameters;
-use crate::registry::{SettingsError, template};
+use crate::kind::{SettingsError, template};
 
 /// The templates of an action.
 #[derive(Debug)]

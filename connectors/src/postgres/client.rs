@@ -5,7 +5,7 @@ use tokio_postgres::NoTls;
 
 use super::config::Connector;
 use crate::connector::Failure;
-use crate::registry::{CONNECTOR, SettingsError};
+use crate::kind::{CONNECTOR, SettingsError};
 
 /// Makes the pool; nothing is connected yet.
 pub(super) fn open(connector: &Connector) -> Result<Pool, Vec<SettingsError>> {

@@ -6,14 +6,14 @@ mod config;
 mod request;
 mod sink;
 
-use crate::registry::{self, Kind};
+use crate::kind::{self, Kind};
 
 /// The line of the registry.
 pub(crate) const KIND: Kind = Kind {
     name: "postgres",
     sink: |connector, parameters, _| {
         let (connector, parameters) =
-            registry::both(registry::settings::<config::Connector>(connector), registry::settings::<config::Parameters>(parameters))?;
+            kind::both(kind::settings::<config::Connector>(connector), kind::settings::<config::Parameters>(parameters))?;
         Ok(Box::new(sink::PostgresSink::new(connector, parameters)?))
     },
     connector_schema: || schemars::schema_for!(config::Connector),

@@ -9,7 +9,7 @@ use super::client::{self, classify};
 use super::config::{Connector, Parameters};
 use super::request::Parameter;
 use crate::connector::{Failure, Sink};
-use crate::registry::SettingsError;
+use crate::kind::SettingsError;
 use crate::statement::Statement;
 
 /// Parameters that one statement can have (the protocol counts them with 16 bits).

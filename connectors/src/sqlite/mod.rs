@@ -9,14 +9,14 @@ mod sink;
 #[cfg(test)]
 mod tests;
 
-use crate::registry::{self, Kind};
+use crate::kind::{self, Kind};
 
 /// The line of the registry.
 pub(crate) const KIND: Kind = Kind {
     name: "sqlite",
     sink: |connector, parameters, data_dir| {
         let (connector, parameters) =
-            registry::both(registry::settings::<config::Connector>(connector), registry::settings::<config::Parameters>(parameters))?;
+            kind::both(kind::settings::<config::Connector>(connector), kind::settings::<config::Parameters>(parameters))?;
         Ok(Box::new(sink::SqliteSink::new(data_dir.join(connector.path), parameters)?))
     },
     connector_schema: || schemars::schema_for!(config::Connector),

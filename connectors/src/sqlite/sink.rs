@@ -11,7 +11,7 @@ use super::client::{self, classify};
 use super::config::Parameters;
 use super::request::parameter;
 use crate::connector::{Failure, Sink};
-use crate::registry::SettingsError;
+use crate::kind::SettingsError;
 use crate::statement::Statement;
 
 pub(super) struct SqliteSink {
