@@ -53,6 +53,7 @@ pub(crate) fn run(sources: Sources) -> anyhow::Result<ExitCode> {
         greet(&origin, &data_dir, &config, broker.addresses());
         let listeners: Vec<String> = broker.addresses().iter().map(|(name, address)| format!("{name}={address}")).collect();
         tracing::info!(listeners = listeners.join(" "), data = %data_dir, "hookline is ready");
+        tracing::warn!("there are no logins yet: whoever reaches a listener may publish and subscribe");
         let why = stop.wait().await;
         tracing::info!(signal = why, "stopping");
         let totals = broker.totals();
@@ -202,7 +203,10 @@ fn greet(origin: &str, data_dir: &str, config: &Config, addresses: &[(String, So
     println!("\nTry it, in another terminal:");
     println!("  hookline sub{port} -v -t 'demo/#'");
     println!("  hookline pub{port} -t demo/hello -m '{{\"temperature\": 21.5}}'");
-    println!("  sqlite3 {data_dir}/audit.db \"SELECT at, event, clientid, topic, payload FROM events ORDER BY at DESC LIMIT 10\"\n");
+    if origin == config::BUILT_IN_NAME {
+        println!("  sqlite3 {data_dir}/audit.db \"SELECT at, event, clientid, topic, payload FROM events ORDER BY at DESC LIMIT 10\"");
+    }
+    println!();
 }
 
 /// Gives the sinks that can take it the time to take what is left.
@@ -219,17 +223,24 @@ async fn drain(deliveries: &[DeliveryHandle]) {
 struct Stop {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    /// The terminal was closed.
+    hangup: tokio::signal::unix::Signal,
 }
 
 impl Stop {
     fn new() -> std::io::Result<Stop> {
-        Ok(Stop { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Stop {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 
     async fn wait(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+            _ = self.hangup.recv() => "SIGHUP",
         }
     }
 }

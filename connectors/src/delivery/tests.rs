@@ -128,6 +128,15 @@ async fn a_poison_record_goes_alone_and_the_others_keep_their_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn pauses_grow_also_where_connecting_works_and_delivering_does_not() {
+    let started = tokio::time::Instant::now();
+    let (_, arrived) = deliver(1, &[], vec![Failure::Reconnect("no such table".into()); 10]).await;
+    assert_eq!(arrived, [0]);
+    // 100 ms doubling up to 10 s, each at least by half: 0.05 + 0.1 + 0.2 + 0.4 + 0.8 + 1.6 + 3.2 + 3 x 5 s.
+    assert!(started.elapsed() > std::time::Duration::from_secs(20), "{:?}", started.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn failures_are_tried_again_until_they_end() {
     let mut failures = vec![Failure::Retry("busy".into()); 7];
     failures.extend(vec![Failure::Reconnect("gone".into()); 5]);

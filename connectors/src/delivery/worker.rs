@@ -88,7 +88,10 @@ impl Worker {
         match limited(self.settings.attempt_timeout_secs, self.sink.connect()).await {
             Ok(()) => {
                 self.connected = true;
-                self.is_well();
+                // A connection that delivers nothing does not end a row of failures: only a delivery does.
+                if self.backoff.attempts() == 0 {
+                    self.is_well();
+                }
             }
             Err(failure) => self.pause(&failure).await,
         }

@@ -28,8 +28,10 @@ enum Command {
     /// Check the configuration: every error with its path, or a summary of what would run
     Check(ConfigArguments),
     /// Publish a message, or each line of standard input
+    #[command(disable_help_flag = true)]
     Pub(publish::Arguments),
     /// Subscribe, and print the messages that come
+    #[command(disable_help_flag = true)]
     Sub(subscribe::Arguments),
     /// Look into the store of a broker that is not running
     Store(store::Arguments),
@@ -117,8 +119,11 @@ fn check(sources: Sources) -> anyhow::Result<ExitCode> {
 #[derive(Debug, Args)]
 struct ClientArguments {
     /// Host of the broker
-    #[arg(long, default_value = "127.0.0.1", env = "HOOKLINE_HOST")]
+    #[arg(short = 'h', long, default_value = "127.0.0.1", env = "HOOKLINE_HOST")]
     host: String,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
     /// Port of the broker
     #[arg(short, long, default_value_t = 1883, env = "HOOKLINE_PORT")]
     port: u16,

@@ -17,7 +17,7 @@ pub(crate) struct Arguments {
     #[arg(short, long)]
     topic: String,
     /// Payload; without it each line of standard input is published
-    #[arg(short, long)]
+    #[arg(short, long, allow_hyphen_values = true)]
     message: Option<String>,
     /// Quality of service
     #[arg(short, long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=2))]

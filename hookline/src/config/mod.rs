@@ -11,6 +11,8 @@ use serde_json::Value;
 
 /// The configuration of a first start: see the file.
 const BUILT_IN: &str = include_str!("../../default.toml");
+/// What it is called.
+pub(crate) const BUILT_IN_NAME: &str = "the built-in configuration";
 /// The file that is read where none is named.
 const DEFAULT_FILE: &str = "hookline.toml";
 /// A broken file has some errors, not thousands.
@@ -87,7 +89,7 @@ fn read(file: Option<PathBuf>) -> Result<(String, String), Errors> {
     let origin = path.display().to_string();
     match std::fs::read_to_string(&path) {
         Ok(text) => Ok((origin, text)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => Ok(("the built-in configuration".into(), BUILT_IN.into())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => Ok((BUILT_IN_NAME.into(), BUILT_IN.into())),
         Err(error) => Err(Errors { origin, errors: vec![format!("cannot read it: {error}")] }),
     }
 }
