@@ -15,7 +15,7 @@ use crate::serve;
 
 /// Hookline, the MQTT broker whose acknowledgement is a promise.
 #[derive(Debug, Parser)]
-#[command(version, about, propagate_version = true)]
+#[command(version, about)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Command,
