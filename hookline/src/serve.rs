@@ -200,9 +200,11 @@ fn greet(origin: &str, data_dir: &str, config: &Config, addresses: &[(String, So
     }
     let Some((_, address)) = addresses.first() else { return };
     let port = if address.port() == 1883 { String::new() } else { format!(" -p {}", address.port()) };
+    // As it was started, so that the lines can be copied.
+    let own = std::env::args().next().unwrap_or_else(|| "hookline".into());
     println!("\nTry it, in another terminal:");
-    println!("  hookline sub{port} -v -t 'demo/#'");
-    println!("  hookline pub{port} -t demo/hello -m '{{\"temperature\": 21.5}}'");
+    println!("  {own} sub{port} -v -t 'demo/#'");
+    println!("  {own} pub{port} -t demo/hello -m '{{\"temperature\": 21.5}}'");
     if origin == config::BUILT_IN_NAME {
         println!("  sqlite3 {data_dir}/audit.db \"SELECT at, event, clientid, topic, payload FROM events ORDER BY at DESC LIMIT 10\"");
     }
