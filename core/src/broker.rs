@@ -2,26 +2,34 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
-use hookline_schemas::config::Config;
+use hookline_schemas::config::{Config, Store as StoreSettings};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::bans::{Bans, check_ban};
 use crate::hooks::Hooks;
 use crate::listener::{Listener, worker_of};
 use crate::mailbox::{Mail, Mailbox};
-use crate::metrics::{Counters, Totals};
+use crate::metrics::{Counters, Strangers, Totals, Turned};
 use crate::retained::Retained;
+use crate::rewrite::Rewrites;
 use crate::router::Router;
 use crate::store::{Opened, Store};
-use crate::worker::{Shared, Worker};
+use crate::sys::Reporter;
+use crate::worker::{Shared, Worker, worker_of_delayed};
+use crate::zone::Zones;
 
 /// Why the broker cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
     #[error("cannot listen on {address} (listeners.{name}): {problem}")]
     Listen { name: String, address: SocketAddr, problem: String },
+    #[error("{0}")]
+    Configuration(String),
     #[error("cannot start the workers: {0}")]
     Worker(#[from] std::io::Error),
 }
@@ -32,6 +40,7 @@ pub struct Broker {
     shared: Arc<Shared>,
     counters: Vec<Arc<Counters>>,
     workers: Vec<JoinHandle<std::io::Result<()>>>,
+    /// Listeners, and the reporter.
     listeners: JoinSet<()>,
     stop: watch::Sender<bool>,
     addresses: Vec<(String, SocketAddr)>,
@@ -49,7 +58,7 @@ impl Broker {
     /// # Errors
     /// An address cannot be listened on.
     pub fn start(config: &Config, opened: Opened, hooks: Hooks) -> Result<Broker, BrokerError> {
-        let Opened { store, sessions, retained } = opened;
+        let Opened { store, sessions, retained, delayed } = opened;
         let count = match config.node.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             count => count,
@@ -59,11 +68,24 @@ impl Broker {
             let mailbox = Arc::clone(mailbox);
             store.add_waker(Arc::new(move || mailbox.post(Mail::Durable)));
         }
+        let zones = Zones::new(config).map_err(|errors| BrokerError::Configuration(errors.join("; ")))?;
+        let rewrites = Rewrites::new(&config.rewrite).map_err(|errors| BrokerError::Configuration(errors.join("; ")))?;
         let shared = Arc::new(Shared {
-            limits: config.mqtt.clone(),
+            node: config.node.name.as_str().into(),
+            bans: Bans::new(&config.banned),
+            rewrites,
+            auto_subscribe: config.auto_subscribe.clone(),
+            delayed: config.delayed.clone(),
+            sys: config.sys.clone(),
+            slow: config.slow_subscribers.clone(),
+            slowest: Mutex::default(),
+            strangers: Strangers::default(),
+            overload: AtomicBool::new(false),
+            exclusive: Mutex::default(),
             store: Arc::clone(&store),
             router: Router::default(),
-            retained: Retained::new(retained),
+            retained: Retained::new(retained, zones.default.limits.retained_expiry_secs),
+            zones,
             hooks,
             mailboxes,
             boot: std::process::id() ^ crate::clock::now_ms() as u32,
@@ -86,6 +108,9 @@ impl Broker {
         for session in sessions {
             workers[worker_of(&session.client_id, count)].adopt(session);
         }
+        for key in delayed {
+            workers[worker_of_delayed(key, count)].adopt_delayed(key);
+        }
         for (number, worker) in workers.into_iter().enumerate() {
             let thread = std::thread::Builder::new().name(format!("worker-{number}"));
             broker.workers.push(thread.spawn(move || worker.run())?);
@@ -94,6 +119,8 @@ impl Broker {
             broker.addresses.push((name, listener.address()?));
             broker.listeners.spawn(listener.run(broker.stop.subscribe()));
         }
+        let reporter = Reporter::new(config, Arc::clone(&broker.shared), broker.counters.clone());
+        broker.listeners.spawn(reporter.run(broker.stop.subscribe()));
         Ok(broker)
     }
 
@@ -107,6 +134,11 @@ impl Broker {
         let mut totals = Totals::default();
         self.counters.iter().for_each(|counters| totals.add(counters));
         totals
+    }
+
+    /// How many connections ended for that reason before they had a session.
+    pub fn turned_away(&self, turned: Turned) -> u64 {
+        self.shared.strangers.turned(turned)
     }
 
     /// Stops accepting, takes the connections down, and waits until what they were promised is kept. The store stays open.
@@ -138,19 +170,55 @@ impl Broker {
 
 fn open_listeners(config: &Config, shared: &Arc<Shared>) -> Result<Vec<(String, Listener)>, BrokerError> {
     let mut listeners = Vec::new();
-    for (name, settings) in config.listeners.tcp.iter().filter(|(_, settings)| settings.enable) {
-        let name = format!("tcp.{name}");
-        let listener = Listener::open(&name.replace('.', ":"), settings, Arc::clone(shared));
-        let listener = listener.map_err(|error| {
+    for (kind, name, settings) in config.listeners.enabled() {
+        let path = format!("{}.{name}", kind.name());
+        let address = settings.address(kind);
+        let listener = Listener::open(kind, name, settings, Arc::clone(shared)).map_err(|error| {
             let way_out = match error.kind() {
                 std::io::ErrorKind::AddrInUse => format!(
-                    "the port is in use; stop the program that has it, or choose another with --set listeners.{name}.bind=127.0.0.1:1884"
+                    "the port is in use; stop the program that has it, or choose another with --set listeners.{path}.bind={}:{}",
+                    address.ip(),
+                    address.port().saturating_add(1)
                 ),
+                std::io::ErrorKind::PermissionDenied => format!("{error}; ports below 1024 need a right that this user does not have"),
                 _ => error.to_string(),
             };
-            BrokerError::Listen { name: name.clone(), address: settings.bind, problem: way_out }
+            BrokerError::Listen { name: path.clone(), address, problem: way_out }
         })?;
-        listeners.push((name, listener));
+        listeners.push((path, listener));
     }
     Ok(listeners)
+}
+
+/// What is wrong with a configuration as far as the broker itself goes, each with its path.
+pub fn check(config: &Config) -> Vec<String> {
+    let mut errors = Zones::new(config).err().unwrap_or_default();
+    errors.extend(Rewrites::new(&config.rewrite).err().unwrap_or_default());
+    for (index, ban) in config.banned.iter().enumerate() {
+        errors.extend(check_ban(ban).err().map(|problem| format!("banned[{index}]: {problem}")));
+    }
+    for (index, auto) in config.auto_subscribe.iter().enumerate() {
+        if auto.qos > 2 || auto.retain_handling > 2 {
+            errors.push(format!("auto_subscribe[{index}]: qos and retain_handling are 0, 1 or 2"));
+        }
+        let filled = auto.topic.replace("${", "").replace('}', "");
+        if !hookline_mqtt::topic::filter_is_valid(&filled, usize::MAX) {
+            errors.push(format!("auto_subscribe[{index}].topic: \"{}\" is no topic filter", auto.topic));
+        }
+    }
+    for (kind, name, listener) in config.listeners.enabled() {
+        let path = format!("listeners.{}.{name}", kind.name());
+        errors.extend(crate::listener::check(kind, listener).into_iter().map(|problem| format!("{path}.{problem}")));
+        if let Some(zone) = listener.zone.as_ref().filter(|zone| !config.zones.contains_key(*zone) && *zone != "default") {
+            errors.push(format!("{path}.zone: there is no \"{zone}\" in [zones]"));
+        }
+    }
+    errors
+}
+
+/// The store's settings for a configuration: it does what the zone that asks for most needs.
+pub fn store_settings(config: &Config) -> StoreSettings {
+    let strongest = Zones::new(config).map_or(config.store.level, |zones| zones.strongest());
+    let level = if (strongest as u8) < config.store.level as u8 { strongest } else { config.store.level };
+    StoreSettings { level, ..config.store.clone() }
 }

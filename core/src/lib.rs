@@ -2,12 +2,16 @@
 //!
 //! In the order of the line:
 
+/// Who may not connect, and from where one may.
+mod bans;
 /// Puts the parts together, and takes them down in order.
 mod broker;
 /// The time of day.
 mod clock;
 /// Hooks and the set of points that somebody listens to.
 mod hooks;
+/// How fast clients may send.
+mod limiter;
 /// Accepts connections and reads their CONNECT.
 pub mod listener;
 /// What workers send each other.
@@ -16,20 +20,30 @@ mod mailbox;
 mod metrics;
 /// Retained messages.
 mod retained;
+/// Changes of topics.
+mod rewrite;
 /// Which sessions want a topic.
 mod router;
 /// The session: in-flight windows and packet identifiers. Pure.
 mod session;
 /// A table whose places are reused, and notice stale references.
 mod slab;
+/// The slowest subscribers.
+mod slow;
 /// The durable store.
 pub mod store;
+/// What the broker tells about itself.
+mod sys;
+/// TCP, TLS and WebSocket.
+mod transport;
 /// Serves connections: one thread, one epoll set, many sessions.
 mod worker;
+/// Limits and behaviour, by listener.
+mod zone;
 
-pub use broker::{Broker, BrokerError};
+pub use broker::{Broker, BrokerError, check, store_settings};
 pub use hooks::Hooks;
-pub use metrics::{Counters, Totals};
+pub use metrics::{Counters, Totals, Turned};
 
 /// The maps of this crate: keys are not chosen by strangers to collide, thanks to a random seed.
 pub(crate) type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;

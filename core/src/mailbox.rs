@@ -11,8 +11,11 @@ use hookline_schemas::{Client, Message};
 use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::router::Target;
+use crate::limiter::SharedThrottle;
+use crate::router::{Member, Target};
 use crate::store::Position;
+use crate::transport::Transport;
+use crate::zone::Zone;
 
 /// One entry.
 #[derive(Debug)]
@@ -21,6 +24,10 @@ pub(crate) enum Mail {
     Connection(Box<NewConnection>),
     /// A message for sessions that live here, with its place in the store where it has one.
     Deliver { message: Arc<Message>, targets: Arc<[Target]>, position: Option<Position> },
+    /// A message for one member of a group, whose session lives here.
+    DeliverShared { message: Arc<Message>, member: Arc<Member>, position: Option<Position>, repeated: bool },
+    /// A message of the broker's own, to be published from here.
+    Publish(Box<Message>),
     /// Commits have become durable.
     Durable,
     /// Take the connections down in good order, then end.
@@ -30,9 +37,12 @@ pub(crate) enum Mail {
 /// A connection that has sent its CONNECT and may come in.
 #[derive(Debug)]
 pub(crate) struct NewConnection {
-    pub(crate) socket: std::net::TcpStream,
+    pub(crate) transport: Transport,
     pub(crate) connect: Connect,
     pub(crate) client: Arc<Client>,
+    pub(crate) zone: Arc<Zone>,
+    /// What all clients of the listener may send together.
+    pub(crate) throttle: Option<Arc<SharedThrottle>>,
     /// The client identifier was chosen by the broker.
     pub(crate) assigned: bool,
     /// What the client sent behind its CONNECT.

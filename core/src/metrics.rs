@@ -1,16 +1,21 @@
-//! Counters. Each worker has its own, so that counting costs no shared cache line; readers add them up.
+//! Counters. Each worker has its own, so that counting costs no shared cache line; readers add them up. What is counted
+//! before a client has a worker is counted for all together.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hookline_schemas::event::DropReason;
 
+use crate::clock;
+
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident;)*) => {
+    ($($(#[$doc:meta])* $name:ident: $topic:literal;)*) => {
         /// The counters of one worker.
         #[derive(Debug, Default)]
         pub struct Counters {
             $(pub(crate) $name: AtomicU64,)*
             dropped: [AtomicU64; DropReason::ALL.len()],
+            packets_received: [AtomicU64; 16],
+            packets_sent: [AtomicU64; 16],
         }
 
         /// The sums of all workers, at one moment.
@@ -19,15 +24,25 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: u64,)*
             /// Drops by reason, in the order of [`DropReason::ALL`].
             pub dropped: [u64; DropReason::ALL.len()],
+            /// Packets that came in, by type.
+            pub packets_received: [u64; 16],
+            /// Packets that went out, by type.
+            pub packets_sent: [u64; 16],
         }
 
         impl Totals {
             /// Adds the counters of one worker.
             pub fn add(&mut self, counters: &Counters) {
-                $(self.$name += counters.$name.load(Ordering::Relaxed);)*
-                for (sum, counter) in self.dropped.iter_mut().zip(&counters.dropped) {
-                    *sum += counter.load(Ordering::Relaxed);
-                }
+                let add = |sum: &mut u64, counter: &AtomicU64| *sum += counter.load(Ordering::Relaxed);
+                $(add(&mut self.$name, &counters.$name);)*
+                self.dropped.iter_mut().zip(&counters.dropped).for_each(|(sum, counter)| add(sum, counter));
+                self.packets_received.iter_mut().zip(&counters.packets_received).for_each(|(sum, counter)| add(sum, counter));
+                self.packets_sent.iter_mut().zip(&counters.packets_sent).for_each(|(sum, counter)| add(sum, counter));
+            }
+
+            /// Every counter with its topic below `metrics/`.
+            fn named(&self) -> Vec<(String, u64)> {
+                vec![$(($topic.to_owned(), self.$name)),*]
             }
         }
     };
@@ -35,28 +50,217 @@ macro_rules! counters {
 
 counters! {
     /// Connections that were served.
-    connected;
+    connected: "client/connected";
     /// Connections that ended.
-    disconnected;
+    disconnected: "client/disconnected";
     /// PUBLISH packets that came in.
-    received;
+    received: "messages/received";
     /// PUBLISH packets that went out.
-    sent;
+    sent: "messages/sent";
+    /// Of those that came in, at QoS 0.
+    received_qos0: "messages/qos0/received";
+    /// At QoS 1.
+    received_qos1: "messages/qos1/received";
+    /// At QoS 2.
+    received_qos2: "messages/qos2/received";
+    /// Of those that went out, at QoS 0.
+    sent_qos0: "messages/qos0/sent";
+    /// At QoS 1.
+    sent_qos1: "messages/qos1/sent";
+    /// At QoS 2.
+    sent_qos2: "messages/qos2/sent";
+    /// Messages that subscribers acknowledged.
+    acked: "messages/acked";
+    /// Messages that wait for their time.
+    delayed: "messages/delayed";
+    /// Messages sent again on the same connection, because no acknowledgement came.
+    resent: "messages/resent";
+    /// Messages that another member of a shared subscription got, because the first was gone.
+    redispatched: "messages/redispatched";
+    /// Bytes of MQTT that came in.
+    bytes_received: "bytes/received";
+    /// Bytes of MQTT that went out.
+    bytes_sent: "bytes/sent";
     /// Publishes that were refused instead of acknowledged.
-    refused;
+    refused: "packets/publish/refused";
     /// Acknowledgements that waited for the store.
-    committed;
+    committed: "messages/committed";
     /// Packets that broke the protocol.
-    protocol_errors;
+    protocol_errors: "packets/protocol_error";
+    /// Times that a connection was read later because it, its listener or its zone sent too much.
+    throttled: "client/throttled";
+    /// Sessions that were made.
+    sessions_created: "session/created";
+    /// Sessions that went on.
+    sessions_resumed: "session/resumed";
+    /// Sessions that moved to a newer connection.
+    sessions_taken_over: "session/takenover";
+    /// Sessions that ended because of a clean start.
+    sessions_discarded: "session/discarded";
+    /// Sessions that ended.
+    sessions_ended: "session/terminated";
+    /// Subscriptions that were made.
+    subscribed: "client/subscribe";
+    /// Subscriptions that ended.
+    unsubscribed: "client/unsubscribe";
+    /// Of those that were made, shared ones.
+    shared_subscribed: "client/subscribe/shared";
+    /// Of those that ended, shared ones.
+    shared_unsubscribed: "client/unsubscribe/shared";
 }
+
+/// What the packet types are called below `metrics/packets/`.
+const PACKET_NAMES: [&str; 16] = [
+    "",
+    "connect",
+    "connack",
+    "publish",
+    "puback",
+    "pubrec",
+    "pubrel",
+    "pubcomp",
+    "subscribe",
+    "suback",
+    "unsubscribe",
+    "unsuback",
+    "pingreq",
+    "pingresp",
+    "disconnect",
+    "auth",
+];
 
 impl Counters {
     pub(crate) fn count(counter: &AtomicU64) {
+        Counters::add(counter, 1);
+    }
+
+    pub(crate) fn add(counter: &AtomicU64, count: u64) {
         // Only the worker itself writes: a plain add is enough.
-        counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        counter.store(counter.load(Ordering::Relaxed) + count, Ordering::Relaxed);
     }
 
     pub(crate) fn count_drop(&self, reason: DropReason) {
         Counters::count(&self.dropped[reason as usize]);
+    }
+
+    /// Counts a packet by its first byte.
+    pub(crate) fn count_received(&self, first: u8) {
+        Counters::count(&self.packets_received[usize::from(first >> 4)]);
+    }
+
+    /// Counts a packet by its first byte.
+    pub(crate) fn count_sent(&self, first: u8) {
+        Counters::count(&self.packets_sent[usize::from(first >> 4)]);
+    }
+}
+
+impl Totals {
+    /// Connections now.
+    pub fn connections(&self) -> u64 {
+        self.connected.saturating_sub(self.disconnected)
+    }
+
+    /// Sessions now.
+    pub fn sessions(&self) -> u64 {
+        self.sessions_created.saturating_sub(self.sessions_ended)
+    }
+
+    /// Subscriptions now.
+    pub fn subscriptions(&self) -> u64 {
+        self.subscribed.saturating_sub(self.unsubscribed)
+    }
+
+    /// Shared subscriptions now.
+    pub fn shared_subscriptions(&self) -> u64 {
+        self.shared_subscribed.saturating_sub(self.shared_unsubscribed)
+    }
+
+    /// Everything that is counted, by its topic below `metrics/`.
+    pub fn metrics(&self) -> Vec<(String, u64)> {
+        let mut metrics = self.named();
+        for (index, name) in PACKET_NAMES.iter().enumerate().skip(1) {
+            metrics.push((format!("packets/{name}/received"), self.packets_received[index]));
+            metrics.push((format!("packets/{name}/sent"), self.packets_sent[index]));
+        }
+        let drops = DropReason::ALL.iter().map(|reason| {
+            let family = if reason.is_of_publisher() { "messages" } else { "delivery" };
+            (family, reason.name(), self.dropped[*reason as usize])
+        });
+        let drops: Vec<_> = drops.collect();
+        for family in ["messages", "delivery"] {
+            let of_family = drops.iter().filter(|(other, ..)| *other == family);
+            metrics.push((format!("{family}/dropped"), of_family.clone().map(|(.., count)| count).sum()));
+            metrics.extend(of_family.map(|(_, reason, count)| (format!("{family}/dropped/{reason}"), *count)));
+        }
+        metrics
+    }
+}
+
+macro_rules! turned_away {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal;)*) => {
+        /// Why a connection ended before its client had a session.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Turned { $($(#[$doc])* $variant,)* }
+
+        impl Turned {
+            /// Every reason.
+            pub const ALL: &'static [Turned] = &[$(Turned::$variant),*];
+
+            /// The word in metrics and logs.
+            pub const fn name(self) -> &'static str {
+                match self { $(Turned::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+turned_away! {
+    /// The listener has as many connections as it may.
+    TooMany = "too_many_connections";
+    /// It has as many without CONNECT as it may.
+    HalfOpen = "too_many_half_open";
+    /// The peer's address has as many without CONNECT as it may.
+    HalfOpenOfAddress = "too_many_half_open_of_address";
+    /// The listener's rules or a ban forbid the address.
+    Address = "address_forbidden";
+    /// The broker is at its memory bound.
+    Memory = "memory";
+    /// The PROXY header is missing, broken, or from somebody who is no proxy.
+    Proxy = "proxy_protocol";
+    /// TLS could not be agreed on.
+    Tls = "tls";
+    /// The WebSocket upgrade was refused.
+    WebSocket = "websocket";
+    /// No CONNECT came in time.
+    Timeout = "connect_timeout";
+    /// What came was no CONNECT.
+    NoConnect = "no_connect";
+    /// The CONNECT was refused.
+    Refused = "connect_refused";
+    /// The client or its user is banned.
+    Banned = "banned";
+}
+
+/// Counts for all threads: what happens before a client has a worker.
+#[derive(Debug, Default)]
+pub(crate) struct Strangers {
+    turned: [AtomicU64; Turned::ALL.len()],
+    told_at_ms: AtomicU64,
+}
+
+/// How often connections that are turned away are logged, at most.
+const LOG_INTERVAL_MS: u64 = 1000;
+
+impl Strangers {
+    /// Counts; whether it should be logged, too, because nothing was for a while.
+    pub(crate) fn count(&self, turned: Turned) -> bool {
+        self.turned[turned as usize].fetch_add(1, Ordering::Relaxed);
+        let (now, last) = (clock::now_ms(), self.told_at_ms.load(Ordering::Relaxed));
+        now.abs_diff(last) >= LOG_INTERVAL_MS && self.told_at_ms.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// How many there were for that reason.
+    pub(crate) fn turned(&self, turned: Turned) -> u64 {
+        self.turned[turned as usize].load(Ordering::Relaxed)
     }
 }

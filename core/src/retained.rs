@@ -4,50 +4,187 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use hookline_mqtt::topic;
+use hookline_mqtt::{PropertyId, topic};
 use hookline_schemas::Message;
+use hookline_schemas::config::Mqtt;
 use parking_lot::RwLock;
+
+use crate::clock;
 
 /// All retained messages, by topic.
 #[derive(Debug, Default)]
 pub(crate) struct Retained {
-    messages: RwLock<BTreeMap<Arc<str>, Arc<Message>>>,
+    table: RwLock<Table>,
 }
 
+#[derive(Debug, Default)]
+struct Table {
+    messages: BTreeMap<Arc<str>, Kept>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Kept {
+    message: Arc<Message>,
+    /// Milliseconds since the Unix epoch; `u64::MAX` is never.
+    expires_at_ms: u64,
+}
+
+/// A part of what a filter matches.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) messages: Vec<Arc<Message>>,
+    /// Where the next page begins; `None`: there is none.
+    pub(crate) next: Option<Arc<str>>,
+}
+
+/// Topics that are looked at for one page: what a filter that matches little may cost at a time.
+const LOOK_MAX: usize = 2048;
+/// What a message costs beside its topic and payload, bytes.
+const OVERHEAD: usize = 256;
+
 impl Retained {
-    pub(crate) fn new(messages: Vec<Message>) -> Retained {
-        let by_topic = messages.into_iter().map(|message| (Arc::clone(&message.topic), Arc::new(message)));
-        Retained { messages: RwLock::new(by_topic.collect()) }
+    /// Takes in what the store has kept.
+    pub(crate) fn new(messages: Vec<Message>, expiry_secs: u32) -> Retained {
+        let retained = Retained::default();
+        for message in messages {
+            retained.set(Arc::new(message), expiry_secs);
+        }
+        retained
     }
 
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
-        self.messages.read().len()
+        self.table.read().messages.len()
     }
 
-    pub(crate) fn contains(&self, topic: &str) -> bool {
-        self.messages.read().contains_key(topic)
+    /// Whether a message can be kept within the limits.
+    pub(crate) fn has_room(&self, message: &Message, limits: &Mqtt) -> bool {
+        let table = self.table.read();
+        let before = table.messages.get(&message.topic).map(|kept| size(&kept.message));
+        let has_place = before.is_some() || table.messages.len() < limits.retained_max;
+        let bytes = table.bytes - before.unwrap_or(0) + size(message);
+        has_place && bytes <= limits.retained_bytes_max && message.payload.len() <= limits.retained_payload_bytes_max
     }
 
-    /// Takes the place of what the topic had.
-    pub(crate) fn set(&self, message: Arc<Message>) {
-        self.messages.write().insert(Arc::clone(&message.topic), message);
+    /// Takes the place of what the topic had. `expiry_secs` holds for a message that has no expiry of its own; 0 is for ever.
+    pub(crate) fn set(&self, message: Arc<Message>, expiry_secs: u32) {
+        let own = message.properties.number(PropertyId::MessageExpiryInterval);
+        let secs = own.or((expiry_secs > 0).then_some(expiry_secs));
+        let expires_at_ms = secs.map_or(u64::MAX, |secs| message.received_at_ms + u64::from(secs) * 1000);
+        let mut table = self.table.write();
+        table.bytes += size(&message);
+        if let Some(before) = table.messages.insert(Arc::clone(&message.topic), Kept { message, expires_at_ms }) {
+            table.bytes -= size(&before.message);
+        }
     }
 
     pub(crate) fn clear(&self, topic: &str) {
-        self.messages.write().remove(topic);
+        let mut table = self.table.write();
+        if let Some(kept) = table.messages.remove(topic) {
+            table.bytes -= size(&kept.message);
+        }
     }
 
-    /// Those that a filter matches, in the order of their topics. Only topics with the filter's beginning are looked at.
-    pub(crate) fn matching(&self, filter: &str) -> Vec<Arc<Message>> {
-        let messages = self.messages.read();
+    /// Removes those whose time is over, looking at `count` topics from `from` on: their topics, and where to go on.
+    pub(crate) fn expire(&self, from: &str, count: usize) -> (Vec<Arc<str>>, Option<Arc<str>>) {
+        let now_ms = clock::now_ms();
+        let mut table = self.table.write();
+        let range = || (Bound::Included(from), Bound::Unbounded);
+        let next = table.messages.range::<str, _>(range()).nth(count).map(|(topic, _)| Arc::clone(topic));
+        let looked = table.messages.range::<str, _>(range()).take(count);
+        let over: Vec<Arc<str>> = looked.filter(|(_, kept)| kept.expires_at_ms <= now_ms).map(|(topic, _)| Arc::clone(topic)).collect();
+        for topic in &over {
+            if let Some(kept) = table.messages.remove(topic) {
+                table.bytes -= size(&kept.message);
+            }
+        }
+        (over, next)
+    }
+
+    /// Those that a filter matches, in the order of their topics, from `from` on: at most `count`. Only topics with the
+    /// filter's beginning are looked at, and of them a bounded number.
+    pub(crate) fn page(&self, filter: &str, from: Option<&str>, count: usize) -> Page {
+        let now_ms = clock::now_ms();
+        let table = self.table.read();
+        let live = |kept: &Kept| (kept.expires_at_ms > now_ms).then(|| Arc::clone(&kept.message));
         let Some(wildcard) = filter.find(['+', '#']) else {
-            return messages.get(filter).cloned().into_iter().collect();
+            return Page { messages: table.messages.get(filter).and_then(live).into_iter().collect(), next: None };
         };
         // "a/#" matches "a", too, so the slash before the wildcard does not belong to the common beginning.
         let beginning = filter[..wildcard].trim_end_matches('/');
-        let range = messages.range::<str, _>((Bound::Included(beginning), Bound::Unbounded));
+        let range = table.messages.range::<str, _>((Bound::Included(from.unwrap_or(beginning)), Bound::Unbounded));
         let near = range.take_while(|(name, _)| name.starts_with(beginning));
-        near.filter(|(name, _)| topic::matches(filter, name)).map(|(_, message)| Arc::clone(message)).collect()
+        let mut page = Page { messages: Vec::new(), next: None };
+        for (looked, (name, kept)) in near.enumerate() {
+            if looked == LOOK_MAX || page.messages.len() == count {
+                page.next = Some(Arc::clone(name));
+                break;
+            }
+            if topic::matches(filter, name) {
+                page.messages.extend(live(kept));
+            }
+        }
+        page
+    }
+}
+
+fn size(message: &Message) -> usize {
+    message.topic.len() + message.payload.len() + OVERHEAD
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(topic: &str) -> Arc<Message> {
+        Arc::new(Message { received_at_ms: clock::now_ms(), ..Message::internal(topic, "x") })
+    }
+
+    #[test]
+    fn pages_hold_together_what_matches() {
+        let retained = Retained::default();
+        for n in 0..5000 {
+            retained.set(message(&format!("a/{n:04}/{}", if n % 1000 == 0 { "hit" } else { "miss" })), 0);
+        }
+        retained.set(message("a"), 0);
+        retained.set(message("b"), 0);
+        let collect = |filter: &str, count| {
+            let (mut found, mut pages, mut from) = (Vec::new(), 0, None);
+            loop {
+                let page = retained.page(filter, from.as_deref(), count);
+                assert!(page.messages.len() <= count);
+                found.extend(page.messages.iter().map(|message| message.topic.to_string()));
+                pages += 1;
+                from = page.next;
+                if from.is_none() {
+                    return (found, pages);
+                }
+            }
+        };
+        let (hits, pages) = collect("a/+/hit", 100);
+        assert_eq!(hits, ["a/0000/hit", "a/1000/hit", "a/2000/hit", "a/3000/hit", "a/4000/hit"]);
+        assert!(pages > 1, "not all topics are looked at for one page");
+        assert_eq!(collect("a/#", 64).0.len(), 5001);
+        assert_eq!(collect("#", 64).0.len(), 5002);
+        assert_eq!(collect("b", 64), (vec!["b".to_owned()], 1));
+    }
+
+    #[test]
+    fn bytes_are_counted_and_what_is_over_is_removed() {
+        let retained = Retained::default();
+        let limits = Mqtt { retained_max: 2, retained_bytes_max: 600, ..Mqtt::default() };
+        retained.set(message("a"), 0);
+        retained.set(message("a"), 0);
+        assert!(retained.has_room(&message("a"), &limits) && retained.has_room(&message("b"), &limits));
+        let large = Message { payload: vec![0; 200].into(), ..Message::internal("b", "") };
+        assert!(!retained.has_room(&large, &limits));
+        retained.set(Arc::new(Message { received_at_ms: 1, ..Message::internal("old", "x") }), 5);
+        assert!(!retained.has_room(&message("c"), &limits));
+        assert!(retained.page("old", None, 1).messages.is_empty(), "its time is over");
+        let (over, next) = retained.expire("", 10);
+        assert_eq!((over.len(), next, retained.len()), (1, None, 1));
+        retained.clear("a");
+        assert_eq!(retained.table.read().bytes, 0);
     }
 }

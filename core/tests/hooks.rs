@@ -52,7 +52,7 @@ struct Fixture {
 fn start() -> Fixture {
     let folder = tempfile::tempdir().expect("a folder");
     let mut config = Config::default();
-    let listener = Listener { bind: "127.0.0.1:0".parse().expect("an address"), ..Listener::default() };
+    let listener = Listener { bind: Some("127.0.0.1:0".parse().expect("an address")), ..Listener::default() };
     config.listeners.tcp = BTreeMap::from([("default".to_owned(), listener)]);
     config.mqtt.mqueue_max = 1;
     config.mqtt.inflight_max = 1;

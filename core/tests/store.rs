@@ -69,7 +69,7 @@ fn records_survive_a_restart_in_order_and_are_delivered_once() {
 async fn the_number_of_a_queue_never_comes_again_while_its_records_are_there() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut config = Config::default();
-    let listener = Listener { bind: "127.0.0.1:0".parse().expect("an address"), ..Listener::default() };
+    let listener = Listener { bind: Some("127.0.0.1:0".parse().expect("an address")), ..Listener::default() };
     config.listeners.tcp = BTreeMap::from([("default".to_owned(), listener)]);
     for (round, (client_id, expiry)) in [("a", 1), ("b", 100), ("b", 100)].into_iter().enumerate() {
         let opened = Store::open(folder.path(), "n", &config.store).expect("opens");

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ use crate::config::{self, Errors, Loaded, Sources};
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Runs the broker until it is told to end.
-pub(crate) fn run(sources: Sources) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
     let loaded = config::load(sources).and_then(|loaded| {
         check(&loaded.config)?;
         Ok(loaded)
@@ -40,7 +40,7 @@ pub(crate) fn run(sources: Sources) -> anyhow::Result<ExitCode> {
     };
     start_log(&config.log)?;
     let data_dir = make_data_dir(&config.node.data_dir)?;
-    let opened = Store::open(&config.node.data_dir, &config.node.name, &config.store)?;
+    let opened = Store::open(&config.node.data_dir, &config.node.name, &hookline_core::store_settings(&config))?;
     let store = Arc::clone(&opened.store);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("service").build()?;
     let served = runtime.block_on(async {
@@ -53,9 +53,14 @@ pub(crate) fn run(sources: Sources) -> anyhow::Result<ExitCode> {
         greet(&origin, &data_dir, &config, broker.addresses());
         let listeners: Vec<String> = broker.addresses().iter().map(|(name, address)| format!("{name}={address}")).collect();
         tracing::info!(listeners = listeners.join(" "), data = %data_dir, "hookline is ready");
+        let readiness = Readiness::announce(ready_file)?;
         tracing::warn!("there are no logins yet: whoever reaches a listener may publish and subscribe");
         let why = stop.wait().await;
         tracing::info!(signal = why, "stopping");
+        drop(readiness);
+        // Nothing below may wait longer: what is not done then is left to the next start.
+        let deadline = Instant::now() + Duration::from_secs(config.node.stop_timeout_secs);
+        last_resort(deadline);
         let totals = broker.totals();
         broker.stop().await;
         drain(&deliveries).await;
@@ -107,6 +112,7 @@ pub(crate) fn check(config: &Config) -> Result<(), Errors> {
             errors.append(&mut problems);
         }
     }
+    errors.extend(hookline_core::check(config));
     let targets: Targets = config.actions.iter().map(|(name, action)| (name.clone(), (QueueId(0), action.ack))).collect();
     if let Err(problems) = Engine::new(&config.rules, &targets) {
         errors.extend(problems.iter().map(ToString::to_string));
@@ -218,6 +224,50 @@ async fn drain(deliveries: &[DeliveryHandle]) {
         |delivery: &DeliveryHandle| delivery.state() == hookline_connectors::ActionState::Connected && delivery.ledger().pending > 0;
     while Instant::now() < deadline && deliveries.iter().any(is_draining) {
         sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Ends the process where a clean end takes too long, such as behind a disk that does not answer. What was acknowledged is kept.
+fn last_resort(deadline: Instant) {
+    let wait = deadline.saturating_duration_since(Instant::now()) + DRAIN_TIMEOUT;
+    let watchdog = std::thread::Builder::new().name("watchdog".into()).spawn(move || {
+        std::thread::sleep(wait);
+        eprintln!("hookline: the clean end takes too long; ending at once, the rest is done by the next start");
+        std::process::exit(1);
+    });
+    // Without it the end has no bound, and that is all: it is never joined, because it ends with the process.
+    if let Err(error) = watchdog {
+        tracing::warn!(%error, "cannot watch over the clean end");
+    }
+}
+
+/// Tells whoever has started the broker that it serves, or stops.
+struct Readiness {
+    file: Option<PathBuf>,
+}
+
+impl Readiness {
+    fn announce(file: Option<PathBuf>) -> anyhow::Result<Readiness> {
+        if let Some(file) = &file {
+            std::fs::write(file, format!("{}\n", std::process::id()))
+                .with_context(|| format!("cannot write the ready file {}", file.display()))?;
+        }
+        // Without systemd there is nobody to tell.
+        sd_notify::notify(&[sd_notify::NotifyState::Ready]).context("cannot tell systemd that the broker is ready")?;
+        Ok(Readiness { file })
+    }
+}
+
+impl Drop for Readiness {
+    fn drop(&mut self) {
+        if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Stopping]) {
+            tracing::warn!(%error, "cannot tell systemd that the broker stops");
+        }
+        if let Some(file) = &self.file
+            && let Err(error) = std::fs::remove_file(file)
+        {
+            tracing::warn!(%error, file = %file.display(), "cannot remove the ready file");
+        }
     }
 }
 

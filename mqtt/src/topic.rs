@@ -23,6 +23,43 @@ pub fn filter_is_valid(filter: &str, levels_max: usize) -> bool {
     true
 }
 
+/// What a client subscribes to, as its filter says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subscription<'a> {
+    /// For itself.
+    Own(&'a str),
+    /// `$share/group/filter`: each message goes to one member of the group ([MQTT-4.8.2]). `$queue/filter` is the group `$queue`.
+    Shared { group: &'a str, filter: &'a str },
+    /// `$exclusive/filter`: one client at a time.
+    Exclusive(&'a str),
+}
+
+impl<'a> Subscription<'a> {
+    /// Reads a filter; `None` where it begins as a shared or exclusive one and is none ([MQTT-4.8.2-1], [MQTT-4.8.2-2]).
+    pub fn parse(filter: &'a str) -> Option<Subscription<'a>> {
+        if let Some(rest) = filter.strip_prefix("$share/") {
+            let (group, filter) = rest.split_once('/')?;
+            let valid = !group.is_empty() && !group.contains(['+', '#']) && !filter.is_empty();
+            valid.then_some(Subscription::Shared { group, filter })
+        } else if let Some(filter) = filter.strip_prefix("$queue/") {
+            (!filter.is_empty()).then_some(Subscription::Shared { group: "$queue", filter })
+        } else if let Some(filter) = filter.strip_prefix("$exclusive/") {
+            (!filter.is_empty()).then_some(Subscription::Exclusive(filter))
+        } else if filter == "$share" {
+            None
+        } else {
+            Some(Subscription::Own(filter))
+        }
+    }
+
+    /// What is matched against topics.
+    pub fn filter(self) -> &'a str {
+        match self {
+            Subscription::Own(filter) | Subscription::Exclusive(filter) | Subscription::Shared { filter, .. } => filter,
+        }
+    }
+}
+
 /// Whether the filter has a `+` or `#`.
 pub fn has_wildcard(filter: &str) -> bool {
     filter.contains(['+', '#'])
@@ -79,8 +116,29 @@ mod tests {
     }
 
     #[test]
+    fn shared_and_exclusive_filters_are_told_apart() {
+        let shared = |group, filter| Some(Subscription::Shared { group, filter });
+        let cases = [
+            ("a/+", Some(Subscription::Own("a/+"))),
+            ("$share/g/a/#", shared("g", "a/#")),
+            ("$share/g//a", shared("g", "/a")),
+            ("$queue/a", shared("$queue", "a")),
+            ("$exclusive/a/b", Some(Subscription::Exclusive("a/b"))),
+            ("$shared/g/a", Some(Subscription::Own("$shared/g/a"))),
+            ("$share//a", None),
+            ("$share/g", None),
+            ("$share/g/", None),
+            ("$share/g+/a", None),
+            ("$share/#/a", None),
+        ];
+        for (filter, expect) in cases {
+            assert_eq!(Subscription::parse(filter), expect, "{filter}");
+        }
+    }
+
+    #[test]
     fn wildcards_stand_alone_and_hash_is_last() {
-        for good in ["#", "+", "a/+/b", "a/#", "/", "//", "$share"] {
+        for good in ["#", "+", "a/+/b", "a/#", "/", "//"] {
             assert!(filter_is_valid(good, 128), "{good}");
         }
         for bad in ["", "a#", "a/#/b", "a+", "a/+b", "a\0"] {

@@ -18,7 +18,7 @@ pub mod template;
 pub mod value;
 
 pub use event::{Event, HookPoint, HookSet};
-pub use message::{Client, Message, MessageId};
+pub use message::{Certificate, Client, Message, MessageId};
 pub use record::{QueueId, Record};
 pub use template::Template;
 pub use value::{Map, Value};

@@ -37,6 +37,24 @@ pub struct Message {
     pub hops: u8,
 }
 
+impl Message {
+    /// A message of QoS 0 that the broker itself publishes. Identifier and time are left to the caller.
+    pub fn internal(topic: &str, payload: &str) -> Message {
+        Message {
+            id: MessageId(0),
+            received_at_ms: 0,
+            from: Arc::new(Client::internal("hookline")),
+            topic: topic.into(),
+            payload: Bytes::copy_from_slice(payload.as_bytes()),
+            qos: QoS::AtMostOnce,
+            retain: false,
+            dup: false,
+            properties: Properties::default(),
+            hops: 0,
+        }
+    }
+}
+
 /// Who a client is: fixed from its CONNECT to its end, and shared by everything it causes.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -56,10 +74,25 @@ pub struct Client {
     pub session_expiry_secs: u32,
     pub receive_maximum: u16,
     pub is_bridge: bool,
+    /// The zone of its listener.
+    pub zone: Arc<str>,
+    /// What stands before all its topics; mostly empty.
+    pub mountpoint: Box<str>,
+    /// What its certificate says, where it has shown one.
+    pub certificate: Option<Box<Certificate>>,
     /// The CONNECT's properties.
     pub properties: Properties,
     /// Milliseconds since the Unix epoch.
     pub connected_at_ms: u64,
+}
+
+/// What a client's certificate says of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// The common name of the subject.
+    pub common_name: Option<String>,
+    /// The whole subject, such as `CN=device-7,O=Example`.
+    pub subject: String,
 }
 
 impl Client {
@@ -78,6 +111,9 @@ impl Client {
             session_expiry_secs: 0,
             receive_maximum: u16::MAX,
             is_bridge: false,
+            zone: "default".into(),
+            mountpoint: "".into(),
+            certificate: None,
             properties: Properties::default(),
             connected_at_ms: 0,
         }

@@ -7,11 +7,12 @@
 //! an answer is old.
 
 mod cache;
+mod shared;
 mod trie;
 
 use std::hash::BuildHasher;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use hookline_mqtt::packet::SubscriptionOptions;
 use hookline_mqtt::{QoS, topic};
@@ -19,6 +20,7 @@ use parking_lot::RwLock;
 use smallvec::SmallVec;
 
 pub(crate) use cache::RouteCache;
+pub(crate) use shared::{Choice, Group, Lease, Member, Turn};
 
 use crate::HashMap;
 use crate::slab::Key;
@@ -41,6 +43,15 @@ pub(crate) struct Subscriber {
     pub(crate) identifier: u32,
     /// The queue of a durable session.
     pub(crate) queue: Option<Arc<Queue>>,
+    /// Messages go at the subscription's QoS also where they were published at a lower one.
+    pub(crate) upgrade: bool,
+}
+
+/// Who subscribes to one filter.
+#[derive(Debug, Default)]
+pub(crate) struct Interest {
+    subscribers: Vec<Subscriber>,
+    groups: Vec<Arc<Group>>,
 }
 
 /// A session that gets a message, with how: all its matching subscriptions become one delivery.
@@ -52,7 +63,10 @@ pub(crate) struct Target {
     /// Every matching subscription asks not to get its own messages.
     pub(crate) no_local: bool,
     pub(crate) retain_as_published: bool,
+    pub(crate) upgrade: bool,
     pub(crate) identifiers: SmallVec<[u32; 2]>,
+    /// It gets the message as a member of a group.
+    pub(crate) member: Option<Weak<Member>>,
 }
 
 /// Everybody who wants a topic.
@@ -60,11 +74,13 @@ pub(crate) struct Target {
 pub(crate) struct Targets {
     /// The targets of each worker that has any.
     pub(crate) workers: Vec<(u16, Arc<[Target]>)>,
-    /// The durable sessions that want it at QoS 1 or 2.
+    /// The durable sessions among them.
     pub(crate) queues: Vec<DurableTarget>,
+    /// Groups, of each of which one member gets it.
+    pub(crate) groups: Vec<Arc<Group>>,
 }
 
-/// A durable session that gets a message at QoS 1 or 2.
+/// A durable session that gets a message.
 #[derive(Debug)]
 pub(crate) struct DurableTarget {
     pub(crate) address: Address,
@@ -75,7 +91,7 @@ pub(crate) struct DurableTarget {
 
 impl Targets {
     pub(crate) fn is_empty(&self) -> bool {
-        self.workers.is_empty()
+        self.workers.is_empty() && self.groups.is_empty()
     }
 }
 
@@ -87,6 +103,18 @@ pub(crate) mod flags {
     pub(crate) const RETAIN_AS_PUBLISHED: u8 = 1 << 2;
     /// Sent because of a new subscription: RETAIN is set.
     pub(crate) const RETAINED: u8 = 1 << 3;
+    /// It came by a shared subscription.
+    pub(crate) const SHARED: u8 = 1 << 4;
+    /// Another member of the group may have had it.
+    pub(crate) const REPEATED: u8 = 1 << 5;
+    /// The subscription's QoS holds also where the message's is lower.
+    pub(crate) const UPGRADE: u8 = 1 << 6;
+}
+
+/// The QoS at which a message goes to a subscription with those flags.
+pub(crate) fn effective_qos(published: QoS, flags: u8) -> QoS {
+    let granted = QoS::from_bits(flags & flags::QOS).unwrap_or_default();
+    if flags & flags::UPGRADE != 0 { granted.max(published) } else { granted.min(published) }
 }
 
 const SHARDS: usize = 64;
@@ -95,7 +123,7 @@ const SHARDS: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Router {
     hasher: foldhash::fast::RandomState,
-    exact: Vec<RwLock<HashMap<Box<str>, Vec<Subscriber>>>>,
+    exact: Vec<RwLock<HashMap<Box<str>, Interest>>>,
     exact_versions: Vec<AtomicU64>,
     wildcard: RwLock<Trie>,
     wildcard_version: AtomicU64,
@@ -127,31 +155,68 @@ impl Router {
 
     /// Adds a subscription, or takes the place of the session's earlier one with the same filter.
     pub(crate) fn subscribe(&self, filter: &str, subscriber: Subscriber) {
-        if topic::has_wildcard(filter) {
-            put(self.wildcard.write().entry(filter), subscriber);
-            self.wildcard_version.fetch_add(1, Ordering::Release);
-        } else {
-            let shard = self.shard(filter);
-            put(self.exact[shard].write().entry(filter.into()).or_default(), subscriber);
-            self.exact_versions[shard].fetch_add(1, Ordering::Release);
-        }
+        self.change(filter, |interest| {
+            put(&mut interest.subscribers, subscriber);
+            ((), Change::Answers)
+        });
     }
 
     /// Ends a subscription.
     pub(crate) fn unsubscribe(&self, filter: &str, address: Address) {
+        self.change(filter, |interest| {
+            interest.subscribers.retain(|subscriber| subscriber.address != address);
+            ((), Change::Answers)
+        });
+    }
+
+    /// Makes a session a member of a group, which begins with its first one.
+    pub(crate) fn join(&self, filter: &str, group: &str, subscriber: Subscriber) -> Arc<Member> {
+        self.change(filter, |interest| match interest.groups.iter().find(|other| *other.name == *group) {
+            // Answers name the group: who is in it is seen when it is asked.
+            Some(known) => (known.join(subscriber), Change::Members),
+            None => {
+                let new = Arc::new(Group::new(group));
+                let member = new.join(subscriber);
+                interest.groups.push(new);
+                (member, Change::Answers)
+            }
+        })
+    }
+
+    /// Takes a session from a group, which ends with its last one.
+    pub(crate) fn leave(&self, filter: &str, group: &str, address: Address) {
+        self.change(filter, |interest| {
+            let before = interest.groups.len();
+            interest.groups.retain(|other| *other.name != *group || !other.leave(address));
+            ((), if interest.groups.len() < before { Change::Answers } else { Change::Members })
+        });
+    }
+
+    /// Changes who is interested in a filter. What nobody is interested in any more leaves nothing behind.
+    fn change<T>(&self, filter: &str, change: impl FnOnce(&mut Interest) -> (T, Change)) -> T {
         if topic::has_wildcard(filter) {
-            self.wildcard.write().remove(filter, address);
-            self.wildcard_version.fetch_add(1, Ordering::Release);
+            let mut trie = self.wildcard.write();
+            let interest = trie.entry(filter);
+            let (result, changed) = change(interest);
+            if interest.is_empty() {
+                trie.prune(filter);
+            }
+            if changed == Change::Answers {
+                self.wildcard_version.fetch_add(1, Ordering::Release);
+            }
+            result
         } else {
             let shard = self.shard(filter);
             let mut map = self.exact[shard].write();
-            if let Some(subscribers) = map.get_mut(filter) {
-                subscribers.retain(|subscriber| subscriber.address != address);
-                if subscribers.is_empty() {
-                    map.remove(filter);
-                }
+            let interest = map.entry(filter.into()).or_default();
+            let (result, changed) = change(interest);
+            if interest.is_empty() {
+                map.remove(filter);
             }
-            self.exact_versions[shard].fetch_add(1, Ordering::Release);
+            if changed == Change::Answers {
+                self.exact_versions[shard].fetch_add(1, Ordering::Release);
+            }
+            result
         }
     }
 
@@ -163,14 +228,18 @@ impl Router {
         }
     }
 
-    /// Every subscription that matches.
-    fn subscribers(&self, topic: &str) -> Vec<Subscriber> {
-        let mut found = Vec::new();
-        if let Some(subscribers) = self.exact[self.shard(topic)].read().get(topic) {
-            found.extend_from_slice(subscribers);
+    /// Every subscription and group that matches.
+    fn interested(&self, topic: &str) -> (Vec<Subscriber>, Vec<Arc<Group>>) {
+        let (mut subscribers, mut groups) = (Vec::new(), Vec::new());
+        let mut add = |interest: &Interest| {
+            subscribers.extend_from_slice(&interest.subscribers);
+            groups.extend_from_slice(&interest.groups);
+        };
+        if let Some(interest) = self.exact[self.shard(topic)].read().get(topic) {
+            add(interest);
         }
-        self.wildcard.read().matching(topic, &mut |subscribers| found.extend_from_slice(subscribers));
-        found
+        self.wildcard.read().matching(topic, &mut add);
+        (subscribers, groups)
     }
 
     /// Everybody who wants `topic`.
@@ -178,7 +247,8 @@ impl Router {
         let mut by_worker: Vec<(u16, Vec<Target>)> = Vec::new();
         let mut places: HashMap<Address, (usize, usize)> = HashMap::default();
         let mut durable: Vec<(Address, Arc<Queue>)> = Vec::new();
-        for subscriber in self.subscribers(topic) {
+        let (subscribers, groups) = self.interested(topic);
+        for subscriber in subscribers {
             let worker = subscriber.address.worker;
             let group = by_worker.iter().position(|(w, _)| *w == worker).unwrap_or_else(|| {
                 by_worker.push((worker, Vec::new()));
@@ -194,14 +264,11 @@ impl Router {
                 }
             }
         }
-        let mut result = Targets::default();
+        let mut result = Targets { groups, ..Targets::default() };
         for (address, queue) in durable {
             let (group, place) = places[&address];
             let target = &by_worker[group].1[place];
-            if target.qos > QoS::AtMostOnce {
-                let rap = if target.retain_as_published { flags::RETAIN_AS_PUBLISHED } else { 0 };
-                result.queues.push(DurableTarget { address, queue, flags: target.qos as u8 | rap, no_local: target.no_local });
-            }
+            result.queues.push(DurableTarget { address, queue, flags: target.flags(), no_local: target.no_local });
         }
         result.workers = by_worker.into_iter().map(|(worker, targets)| (worker, targets.into())).collect();
         result
@@ -215,6 +282,8 @@ impl Target {
             qos: subscriber.options.qos,
             no_local: subscriber.options.no_local,
             retain_as_published: subscriber.options.retain_as_published,
+            upgrade: subscriber.upgrade,
+            member: None,
             identifiers: Some(subscriber.identifier).filter(|id| *id != 0).into_iter().collect(),
         }
     }
@@ -223,8 +292,35 @@ impl Target {
         self.qos = self.qos.max(subscriber.options.qos);
         self.no_local &= subscriber.options.no_local;
         self.retain_as_published |= subscriber.options.retain_as_published;
+        self.upgrade |= subscriber.upgrade;
         self.identifiers.extend(Some(subscriber.identifier).filter(|id| *id != 0));
     }
+}
+
+impl Target {
+    /// As the store keeps it.
+    pub(crate) fn flags(&self) -> u8 {
+        let when = |condition: bool, flag: u8| if condition { flag } else { 0 };
+        self.qos as u8
+            | when(self.retain_as_published, flags::RETAIN_AS_PUBLISHED)
+            | when(self.upgrade, flags::UPGRADE)
+            | when(self.member.is_some(), flags::SHARED)
+    }
+}
+
+impl Interest {
+    fn is_empty(&self) -> bool {
+        self.subscribers.is_empty() && self.groups.is_empty()
+    }
+}
+
+/// What a change means for answers that were given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// They are old.
+    Answers,
+    /// Only who is in a group: they hold.
+    Members,
 }
 
 fn put(subscribers: &mut Vec<Subscriber>, subscriber: Subscriber) {

@@ -13,6 +13,7 @@ fn subscriber(index: u32) -> Subscriber {
         options: SubscriptionOptions { qos: QoS::AtLeastOnce, ..SubscriptionOptions::default() },
         identifier: 0,
         queue: index.is_multiple_of(2).then(|| Arc::new(Queue::new(QueueId(u64::from(index) + 1), QueueKind::Session, "c"))),
+        upgrade: false,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Wildcard filters, level by level. Empty branches are pruned, so that churn leaves nothing behind.
 
-use super::{Address, Subscriber};
+use super::Interest;
 use crate::HashMap;
 
 /// A node: what its filters are followed by, and who subscribes to exactly this one.
@@ -8,14 +8,14 @@ use crate::HashMap;
 pub(super) struct Trie {
     children: HashMap<Box<str>, Trie>,
     plus: Option<Box<Trie>>,
-    /// Subscribers of this filter followed by `#`.
-    hash: Vec<Subscriber>,
-    here: Vec<Subscriber>,
+    /// Who subscribes to this filter followed by `#`.
+    hash: Interest,
+    here: Interest,
 }
 
 impl Trie {
-    /// The subscribers of a filter, to add to.
-    pub(super) fn entry(&mut self, filter: &str) -> &mut Vec<Subscriber> {
+    /// Who is interested in a filter, to be changed. Where nobody is left, [`Trie::prune`] is to follow.
+    pub(super) fn entry(&mut self, filter: &str) -> &mut Interest {
         let mut node = self;
         for level in filter.split('/') {
             node = match level {
@@ -27,21 +27,20 @@ impl Trie {
         &mut node.here
     }
 
-    /// Removes a subscriber, and the branch where it was the last one.
-    pub(super) fn remove(&mut self, filter: &str, address: Address) {
+    /// Removes the part of a branch that leads to nobody any more.
+    pub(super) fn prune(&mut self, filter: &str) {
         let (level, rest) = match filter.split_once('/') {
             Some((level, rest)) => (level, Some(rest)),
             None => (filter, None),
         };
-        if level == "#" {
-            self.hash.retain(|subscriber| subscriber.address != address);
-            return;
-        }
-        let child = if level == "+" { self.plus.as_deref_mut() } else { self.children.get_mut(level) };
+        let child = match level {
+            "#" => return,
+            "+" => self.plus.as_deref_mut(),
+            _ => self.children.get_mut(level),
+        };
         let Some(child) = child else { return };
-        match rest {
-            Some(rest) => child.remove(rest, address),
-            None => child.here.retain(|subscriber| subscriber.address != address),
+        if let Some(rest) = rest {
+            child.prune(rest);
         }
         if child.is_empty() {
             if level == "+" {
@@ -56,14 +55,14 @@ impl Trie {
         self.children.is_empty() && self.plus.is_none() && self.hash.is_empty() && self.here.is_empty()
     }
 
-    /// Calls `found` with the subscribers of each filter that matches `topic`.
-    pub(super) fn matching(&self, topic: &str, found: &mut impl FnMut(&[Subscriber])) {
+    /// Calls `found` with who is interested in each filter that matches `topic`.
+    pub(super) fn matching(&self, topic: &str, found: &mut impl FnMut(&Interest)) {
         // [MQTT-4.7.2-1] Wildcards in the first level do not match topics that begin with a dollar sign.
         self.walk(Some(topic), !topic.starts_with('$'), found);
     }
 
     /// Recursion is bounded by the number of levels, which the broker bounds.
-    fn walk(&self, rest: Option<&str>, wildcards: bool, found: &mut impl FnMut(&[Subscriber])) {
+    fn walk(&self, rest: Option<&str>, wildcards: bool, found: &mut impl FnMut(&Interest)) {
         if wildcards && !self.hash.is_empty() {
             found(&self.hash);
         }

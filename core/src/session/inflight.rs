@@ -9,6 +9,8 @@ use std::sync::Arc;
 use hookline_mqtt::QoS;
 use hookline_schemas::Message;
 
+use crate::router::Lease;
+
 /// Packet identifiers run from 1 to this.
 const PACKET_IDS: u64 = 65_535;
 /// How far the oldest unacknowledged message may be behind the newest: identifiers must stay unique.
@@ -18,9 +20,18 @@ const SPAN_MAX: usize = 60_000;
 #[derive(Debug, Clone)]
 pub(crate) enum Entry {
     /// Sent, not acknowledged.
-    Sent { message: Arc<Message>, qos: QoS, bytes: u64 },
+    Sent {
+        message: Arc<Message>,
+        qos: QoS,
+        bytes: u64,
+        flags: u8,
+        /// When, in milliseconds of the caller's clock.
+        at_ms: u64,
+        /// It came by a shared subscription.
+        lease: Option<Lease>,
+    },
     /// QoS 2: PUBREC has come, PUBREL was sent.
-    Released { bytes: u64 },
+    Released { bytes: u64, at_ms: u64 },
     /// Nothing is to be done any more.
     Done,
 }
@@ -31,6 +42,14 @@ pub(crate) struct Inflight {
     front: u64,
     entries: VecDeque<Entry>,
     active: usize,
+}
+
+/// What is to be sent again.
+#[derive(Debug)]
+pub(crate) enum Overdue {
+    Message(Arc<Message>, QoS, u8),
+    /// The PUBREL.
+    Release,
 }
 
 /// What a PUBREC means.
@@ -89,12 +108,12 @@ impl Inflight {
     }
 
     /// PUBREC without an error.
-    pub(crate) fn release(&mut self, packet_id: u16) -> PubRec {
+    pub(crate) fn release(&mut self, packet_id: u16, at_ms: u64) -> PubRec {
         let Some(index) = self.index(packet_id) else { return PubRec::Unknown };
         match &self.entries[index] {
             Entry::Sent { qos: QoS::ExactlyOnce, message, bytes, .. } => {
                 let message = Arc::clone(message);
-                self.entries[index] = Entry::Released { bytes: *bytes };
+                self.entries[index] = Entry::Released { bytes: *bytes, at_ms };
                 PubRec::Released { sequence: self.front + index as u64, message }
             }
             Entry::Released { .. } => PubRec::Again,
@@ -106,12 +125,42 @@ impl Inflight {
     pub(crate) fn complete(&mut self, packet_id: u16) -> Option<(u64, u64)> {
         let index = self.index(packet_id)?;
         let bytes = match &self.entries[index] {
-            Entry::Released { bytes } | Entry::Sent { qos: QoS::ExactlyOnce, bytes, .. } => *bytes,
+            Entry::Released { bytes, .. } | Entry::Sent { qos: QoS::ExactlyOnce, bytes, .. } => *bytes,
             _ => return None,
         };
         let result = (self.front + index as u64, bytes);
         self.finish(index);
         Some(result)
+    }
+
+    /// Messages that were sent before `before_ms` and are not acknowledged, oldest first, with their packet identifiers; their
+    /// time is set to `now_ms`.
+    pub(crate) fn overdue(&mut self, before_ms: u64, now_ms: u64) -> Vec<(u16, Overdue)> {
+        let mut overdue = Vec::new();
+        for (sequence, entry) in (self.front..).zip(&mut self.entries) {
+            match entry {
+                Entry::Sent { message, qos, flags, at_ms, .. } if *at_ms < before_ms => {
+                    *at_ms = now_ms;
+                    overdue.push((packet_id(sequence), Overdue::Message(Arc::clone(message), *qos, *flags)));
+                }
+                Entry::Released { at_ms, .. } if *at_ms < before_ms => {
+                    *at_ms = now_ms;
+                    overdue.push((packet_id(sequence), Overdue::Release));
+                }
+                _ => {}
+            }
+        }
+        overdue
+    }
+
+    /// Takes out the messages of QoS 1 that came by shared subscriptions: what other members may get when this one is gone.
+    /// [MQTT-4.8.2-5] Those of QoS 2 stay with the member that has them.
+    pub(crate) fn take_shared(&mut self) -> Vec<(Arc<Message>, u8, Lease)> {
+        let taken = self.entries.iter_mut().filter_map(|entry| match entry {
+            Entry::Sent { message, qos: QoS::AtLeastOnce, flags, lease, .. } => Some((Arc::clone(message), *flags, lease.take()?)),
+            _ => None,
+        });
+        taken.collect()
     }
 
     fn index(&self, packet_id: u16) -> Option<usize> {
@@ -136,10 +185,6 @@ fn packet_id(sequence: u64) -> u16 {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use hookline_mqtt::Properties;
-    use hookline_schemas::{Client, MessageId};
-
     use super::*;
 
     fn unfinished(window: &Inflight) -> Vec<u16> {
@@ -148,19 +193,8 @@ mod tests {
     }
 
     fn sent(qos: QoS) -> Entry {
-        let message = Message {
-            id: MessageId(0),
-            received_at_ms: 0,
-            from: Arc::new(Client::internal("t")),
-            topic: "t".into(),
-            payload: Bytes::new(),
-            qos,
-            retain: false,
-            dup: false,
-            properties: Properties::default(),
-            hops: 0,
-        };
-        Entry::Sent { message: Arc::new(message), qos, bytes: 1 }
+        let message = Arc::new(Message::internal("t", ""));
+        Entry::Sent { message, qos, bytes: 1, flags: 0, at_ms: 5, lease: None }
     }
 
     #[test]
@@ -183,11 +217,23 @@ mod tests {
         let mut window = Inflight::starting_at(0);
         let id = window.push(sent(QoS::ExactlyOnce));
         assert!(window.acknowledge(id).is_none(), "PUBACK does not settle QoS 2");
-        assert!(matches!(window.release(id), PubRec::Released { sequence: 0, .. }));
-        assert!(matches!(window.release(id), PubRec::Again));
+        assert!(matches!(window.release(id, 7), PubRec::Released { sequence: 0, .. }));
+        assert!(matches!(window.release(id, 7), PubRec::Again));
         assert_eq!(window.complete(id), Some((0, 1)));
-        assert!(matches!(window.release(id), PubRec::Unknown));
+        assert!(matches!(window.release(id, 7), PubRec::Unknown));
         assert!(window.complete(id).is_none());
+    }
+
+    #[test]
+    fn what_is_overdue_comes_up_once_in_its_order() {
+        let mut window = Inflight::starting_at(0);
+        window.push(sent(QoS::AtLeastOnce));
+        let second = window.push(sent(QoS::ExactlyOnce));
+        window.release(second, 6);
+        assert!(window.overdue(5, 50).is_empty(), "sent at 5");
+        let overdue = window.overdue(10, 50);
+        assert!(matches!(overdue[..], [(1, Overdue::Message(_, QoS::AtLeastOnce, 0)), (2, Overdue::Release)]), "{overdue:?}");
+        assert!(window.overdue(50, 60).is_empty(), "their time is set anew");
     }
 
     #[test]

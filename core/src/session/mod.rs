@@ -4,17 +4,22 @@
 //! Out: packet identifiers to send under, and which message an acknowledgement settles.
 
 mod inflight;
+mod mqueue;
 mod persist;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use hookline_mqtt::packet::SubscriptionOptions;
+use hookline_mqtt::topic::{self, Subscription};
 use hookline_schemas::Client;
 
-pub(crate) use inflight::{Entry, Inflight, PubRec};
+pub(crate) use inflight::{Entry, Inflight, Overdue, PubRec};
+pub(crate) use mqueue::{Mqueue, Waiting};
 pub(crate) use persist::{StoredState, decode_subscription, encode_subscription};
 
-use crate::{HashMap, HashSet};
+use crate::HashMap;
+use crate::router::Turn;
 
 /// A subscription as its session keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,18 +36,30 @@ pub(crate) struct Session {
     pub(crate) subscriptions: HashMap<Box<str>, Held>,
     /// Messages on their way to the client.
     pub(crate) inflight: Inflight,
-    /// QoS 2 messages from the client that wait for their PUBREL.
-    pub(crate) received: HashSet<u16>,
+    /// QoS 2 messages from the client that wait for their PUBREL, and since when, milliseconds since the Unix epoch.
+    pub(crate) received: HashMap<u16, u64>,
+    /// How it has chosen among the members of groups that it publishes to.
+    pub(crate) turns: Vec<Turn>,
 }
 
 impl Session {
     pub(crate) fn new(client: Arc<Client>) -> Session {
-        Session { client, subscriptions: HashMap::default(), inflight: Inflight::starting_at(0), received: HashSet::default() }
+        let (subscriptions, received) = (HashMap::default(), HashMap::default());
+        Session { client, subscriptions, inflight: Inflight::starting_at(0), received, turns: Vec::new() }
     }
 
     /// The identifiers of the subscriptions that match a topic.
     pub(crate) fn identifiers(&self, topic: &str) -> impl Iterator<Item = u32> {
         let numbered = self.subscriptions.iter().filter(|(_, held)| held.identifier != 0);
-        numbered.filter(move |(filter, _)| hookline_mqtt::topic::matches(filter, topic)).map(|(_, held)| held.identifier)
+        numbered.filter(move |(filter, _)| topic::matches(&self.routed(filter), topic)).map(|(_, held)| held.identifier)
+    }
+
+    /// What of a filter goes to the router: without the word that makes it shared or exclusive, with the mountpoint.
+    pub(crate) fn routed<'a>(&self, filter: &'a str) -> Cow<'a, str> {
+        let inner = Subscription::parse(filter).map_or(filter, Subscription::filter);
+        match &*self.client.mountpoint {
+            "" => Cow::Borrowed(inner),
+            mountpoint => Cow::Owned(format!("{mountpoint}{inner}")),
+        }
     }
 }

@@ -56,7 +56,7 @@ impl Batch {
         self.changes.push(Change::Put { family, key, value });
     }
 
-    fn delete(&mut self, family: &'static str, key: Vec<u8>) {
+    pub(super) fn delete(&mut self, family: &'static str, key: Vec<u8>) {
         self.changes.push(Change::Delete { family, key });
     }
 

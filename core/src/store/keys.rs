@@ -16,13 +16,15 @@ pub(super) const SUBSCRIPTION: &str = "subscription";
 pub(super) const RECEIVED: &str = "received";
 /// Retained messages, by topic.
 pub(super) const RETAINED: &str = "retained";
+/// Messages that wait for their time, by it.
+pub(super) const DELAYED: &str = "delayed";
 /// Dead letters, by queue and sequence.
 pub(super) const DEAD: &str = "dead";
 /// Single values.
 pub(super) const META: &str = "meta";
 
 /// All of them.
-pub(super) const FAMILIES: &[&str] = &[CHUNK, CURSOR, QUEUE, SESSION, SUBSCRIPTION, RECEIVED, RETAINED, DEAD, META];
+pub(super) const FAMILIES: &[&str] = &[CHUNK, CURSOR, QUEUE, SESSION, SUBSCRIPTION, RECEIVED, RETAINED, DELAYED, DEAD, META];
 
 /// In `meta`: the first chunk that may still be needed.
 pub(super) const FLOOR: &[u8] = b"floor";
@@ -30,8 +32,8 @@ pub(super) const FLOOR: &[u8] = b"floor";
 pub(super) const CHUNK_LIMIT: &[u8] = b"chunk_limit";
 /// In `meta`: the version of all formats here.
 pub(super) const FORMAT: &[u8] = b"format";
-/// The version that this code writes.
-pub(super) const FORMAT_VERSION: u64 = 1;
+/// The version that this code writes. 2 has delayed messages, and the zone and mountpoint of sessions; it reads 1.
+pub(super) const FORMAT_VERSION: u64 = 2;
 
 /// The key of a queue.
 pub(super) fn queue(id: QueueId) -> [u8; 8] {

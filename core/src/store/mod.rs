@@ -9,6 +9,7 @@ mod batch;
 mod chunk;
 mod commit;
 mod cursor;
+mod delayed;
 mod keys;
 mod message;
 mod open;
@@ -18,7 +19,7 @@ mod reclaim;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use hookline_schemas::QueueId;
@@ -30,6 +31,7 @@ pub use batch::{Batch, RecordHandle};
 pub use chunk::Position;
 pub(crate) use chunk::Target as QueueTarget;
 pub use commit::{Committed, Ticket};
+pub use delayed::DelayedKey;
 pub(crate) use message::{decode_message, encode_message, encoded_len};
 pub use open::Opened;
 pub use open::StoredSession;
@@ -73,6 +75,8 @@ pub struct Store {
     writer: Mutex<Writer>,
     queues: RwLock<HashMap<QueueId, Arc<Queue>>>,
     next_queue: AtomicU64,
+    next_delayed: AtomicU64,
+    delayed_count: AtomicUsize,
     live: Mutex<Live>,
     /// Queues whose cursor in memory is ahead of the one in the database.
     dirty: Mutex<Vec<Arc<Queue>>>,

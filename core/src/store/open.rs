@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use super::commit::{CHUNK_BLOCK, Writer};
 use super::cursor::Cursor;
 use super::queue::{Bounds, Queue, QueueKind};
 use super::reclaim::Live;
-use super::{Batch, Error, Store, keys};
+use super::{Batch, DelayedKey, Error, Store, keys};
 use crate::HashMap;
 
 /// A store that was opened, and what it held.
@@ -25,6 +25,7 @@ pub struct Opened {
     pub store: Arc<Store>,
     pub sessions: Vec<StoredSession>,
     pub retained: Vec<Message>,
+    pub delayed: Vec<DelayedKey>,
 }
 
 /// A durable session as the database has it; the session itself knows what its bytes mean.
@@ -61,6 +62,8 @@ impl Store {
             writer: Mutex::new(Writer::new(next_chunk, next_chunk + CHUNK_BLOCK)),
             queues: RwLock::default(),
             next_queue: AtomicU64::new(1),
+            next_delayed: AtomicU64::new(0),
+            delayed_count: AtomicUsize::new(0),
             live: Mutex::default(),
             dirty: Mutex::default(),
             durable: AtomicU64::new(0),
@@ -75,6 +78,7 @@ impl Store {
         let sessions = store.stored_sessions().map_err(|error| fail(error.to_string()))?;
         store.end_ownerless_queues(&sessions).map_err(|error| fail(error.to_string()))?;
         let retained = store.stored_retained();
+        let delayed = store.stored_delayed();
         let thread = std::thread::Builder::new().name("store".into()).spawn({
             let store = Arc::clone(&store);
             move || store.run()
@@ -83,12 +87,13 @@ impl Store {
         tracing::info!(
             sessions = sessions.len(),
             retained = retained.len(),
+            delayed = delayed.len(),
             pending,
             elapsed_ms = started.elapsed().as_millis() as u64,
             level = ?settings.level,
             "store is open"
         );
-        Ok(Opened { store, sessions, retained })
+        Ok(Opened { store, sessions, retained, delayed })
     }
 
     /// The queue of an action: the one of that name, or a new one. Its records survive changes of the configuration.

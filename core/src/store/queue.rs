@@ -66,6 +66,8 @@ pub struct Queue {
     pub(super) dirty: AtomicBool,
     /// Told when records become visible.
     pub(super) ready: Notify,
+    /// Messages of QoS 0 are to be kept, too: its session is away and wants them.
+    keeps_qos0: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -93,6 +95,7 @@ impl Queue {
             pending_bytes: AtomicU64::new(0),
             dirty: AtomicBool::new(false),
             ready: Notify::new(),
+            keeps_qos0: AtomicBool::new(false),
         }
     }
 
@@ -109,6 +112,27 @@ impl Queue {
     /// The client identifier, or the name of the action.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Records that wait.
+    pub fn pending(&self) -> u64 {
+        self.pending.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_keeps_qos0(&self, keeps: bool) {
+        self.keeps_qos0.store(keeps, Ordering::Relaxed);
+    }
+
+    /// Whether messages of QoS 0 are to be kept.
+    pub(crate) fn keeps_qos0(&self) -> bool {
+        self.keeps_qos0.load(Ordering::Relaxed)
+    }
+
+    /// Whether the record at that place was given to this queue, and is not settled. Recent ones are found at once.
+    pub(crate) fn holds(&self, position: Position) -> bool {
+        let state = self.state.lock();
+        let recent = state.index.iter().rev().flatten().take_while(|other| **other >= position);
+        recent.last() == Some(&position)
     }
 
     /// Sets the bounds.

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hookline_mqtt::packet::ConnAck;
+use hookline_mqtt::packet::{ConnAck, Will};
 use hookline_mqtt::{Properties, PropertyId, ReasonCode, Version};
-use hookline_schemas::config::WhenFull;
+use hookline_schemas::config::{Mqtt, WhenFull};
 use hookline_schemas::event::{About, HookPoint};
 use rustix::event::epoll::EventFlags;
 
@@ -18,8 +18,7 @@ use super::{Outbox, Resident, Worker};
 use crate::clock;
 use crate::mailbox::NewConnection;
 use crate::metrics::Counters;
-use crate::router::{Address, Subscriber};
-use crate::session::{Inflight, Session, StoredState, decode_subscription};
+use crate::session::{Inflight, Mqueue, Session, StoredState, decode_subscription};
 use crate::slab::Key;
 use crate::store::{Bounds, ChunkCache, StoredSession};
 
@@ -28,6 +27,9 @@ impl Worker {
     pub(super) fn arrive(&mut self, mut new: NewConnection) {
         self.take_outcome(&mut new.outcome, Admission::Open);
         let client = Arc::clone(&new.client);
+        if !self.may_take_over(&client.client_id, &new.zone.limits) {
+            return self.refuse_arrival(new, ReasonCode::ConnectionRateExceeded);
+        }
         self.end_older_connection(&client.client_id, new.connect.clean_start);
         let kept = self.by_client.get(&client.client_id).copied();
         let (session, session_present) = match kept {
@@ -36,6 +38,7 @@ impl Worker {
                 (session, true)
             }
             Some(session) => {
+                Counters::count(&self.counters.sessions_discarded);
                 self.tell(HookPoint::SessionDiscarded, &client, About::Client);
                 self.forget_session(session);
                 (self.create(&new), false)
@@ -43,17 +46,8 @@ impl Worker {
             None => (self.create(&new), false),
         };
         let ack = ConnAck { session_present, reason: ReasonCode::Success, properties: self.connack_properties(&new) };
-        let properties = &new.connect.properties;
-        let number = |id| properties.number(id).map(|number| number as usize);
-        let packet_bytes_max = number(PropertyId::MaximumPacketSize).unwrap_or(usize::MAX);
-        let window = self.shared.limits.inflight_max.min(client.receive_maximum);
         let now = self.now;
-        let key = self.connections.insert_with(|_| {
-            let mut connection = Connection::new(new.socket, session, client, new.input, new.permit, now);
-            connection.packet_bytes_max = packet_bytes_max;
-            connection.window = window;
-            connection
-        });
+        let key = self.connections.insert_with(|_| Connection::new(new, session, now));
         let Some(resident) = self.sessions.get_mut(session) else { return };
         resident.arriving = Some(key);
         // A session that is to survive is stored before its client hears of it.
@@ -64,6 +58,28 @@ impl Worker {
         }
     }
 
+    /// Whether a client may take over its session once more in this second: two clients of one name would do it for ever.
+    fn may_take_over(&mut self, client_id: &str, limits: &Mqtt) -> bool {
+        let now = self.now;
+        let Some(resident) = self.by_client.get(client_id).copied().and_then(|session| self.sessions.get_mut(session)) else { return true };
+        if resident.connection.is_none() && resident.arriving.is_none() || limits.takeovers_per_sec == 0 {
+            return true;
+        }
+        let (began, count) = &mut resident.takeovers;
+        if now.saturating_duration_since(*began) >= Duration::from_secs(1) {
+            (*began, *count) = (now, 0);
+        }
+        *count += 1;
+        *count <= limits.takeovers_per_sec
+    }
+
+    /// Refuses a client that has no session here.
+    fn refuse_arrival(&mut self, new: NewConnection, reason: ReasonCode) {
+        let (now, nowhere) = (self.now, Key { index: u32::MAX, generation: u32::MAX });
+        let key = self.connections.insert_with(|_| Connection::new(new, nowhere, now));
+        self.turn_away(key, reason);
+    }
+
     /// Takes over from the connection that the client had, if any. [MQTT-3.1.4-3]
     fn end_older_connection(&mut self, client_id: &str, clean_start: bool) {
         let Some(session) = self.by_client.get(client_id).copied() else { return };
@@ -72,6 +88,7 @@ impl Worker {
         let client = Arc::clone(&resident.session.client);
         let reason = if clean_start { "discarded" } else { "takenover" };
         if !clean_start {
+            Counters::count(&self.counters.sessions_taken_over);
             self.tell(HookPoint::SessionTakenOver, &client, About::Client);
         }
         self.close(older, ReasonCode::SessionTakenOver, reason);
@@ -81,37 +98,44 @@ impl Worker {
         let client = &new.client;
         let outbox = if client.session_expiry_secs > 0 {
             let queue = self.shared.store.new_queue(&mut self.batch, crate::store::QueueKind::Session, &client.client_id);
-            queue.set_bounds(self.session_bounds());
+            queue.set_bounds(session_bounds(&new.zone.limits));
             let state = StoredState {
                 queue: queue.id(),
                 created_at_ms: clock::now_ms(),
                 disconnected_at_ms: 0,
                 expiry_secs: client.session_expiry_secs,
             };
-            self.batch.put_session(&client.client_id, state.encode());
+            self.batch.put_session(&client.client_id, state.encode(client));
             Outbox::Durable { queue, state, ahead: VecDeque::new(), cache: Box::default(), maybe_sent_below: 0 }
         } else {
-            Outbox::Memory(VecDeque::new())
+            Outbox::Memory(Mqueue::default())
         };
         let resident = Resident {
             session: Session::new(Arc::clone(client)),
             connection: None,
             arriving: None,
             outbox,
-            will: new.connect.will.clone(),
+            zone: Arc::clone(&new.zone),
+            memberships: Vec::new(),
+            scans: VecDeque::new(),
+            takeovers: (self.now, 0),
+            will: mounted_will(new),
             will_at: None,
             expires_at: None,
         };
         let key = self.sessions.insert_with(|_| resident);
         self.by_client.insert(Arc::clone(&client.client_id), key);
+        Counters::count(&self.counters.sessions_created);
         self.tell(HookPoint::SessionCreated, client, About::Client);
         key
     }
 
     fn resume(&mut self, session: Key, new: &NewConnection) {
         let Some(resident) = self.sessions.get_mut(session) else { return };
+        Counters::count(&self.counters.sessions_resumed);
         resident.session.client = Arc::clone(&new.client);
-        resident.will = new.connect.will.clone();
+        resident.zone = Arc::clone(&new.zone);
+        resident.will = mounted_will(new);
         resident.will_at = None;
         resident.expires_at = None;
         if let Outbox::Durable { state, queue, ahead, maybe_sent_below, .. } = &mut resident.outbox {
@@ -122,31 +146,46 @@ impl Worker {
             ahead.clear();
             state.disconnected_at_ms = 0;
             state.expiry_secs = new.client.session_expiry_secs;
-            self.batch.put_session(&new.client.client_id, state.encode());
+            queue.set_bounds(session_bounds(&new.zone.limits));
+            self.batch.put_session(&new.client.client_id, state.encode(&new.client));
         }
         self.tell(HookPoint::SessionResumed, &new.client, About::Client);
     }
 
-    fn session_bounds(&self) -> Bounds {
-        Bounds { records_max: self.shared.limits.durable_queue_max, bytes_max: u64::MAX, when_full: WhenFull::Refuse }
-    }
-
     /// What the broker tells an MQTT 5 client about itself.
     fn connack_properties(&self, new: &NewConnection) -> Properties {
-        let limits = &self.shared.limits;
+        let limits = &new.zone.limits;
         let mut properties = Properties::default();
         if new.client.version != Version::V5 {
             return properties;
         }
-        let asked = new.connect.properties.number(PropertyId::SessionExpiryInterval).unwrap_or(0);
-        if asked != new.client.session_expiry_secs {
+        let asked = |id| new.connect.properties.number(id);
+        if asked(PropertyId::SessionExpiryInterval).unwrap_or(0) != new.client.session_expiry_secs {
             properties.push_number(PropertyId::SessionExpiryInterval, new.client.session_expiry_secs);
         }
         properties.push_number(PropertyId::ReceiveMaximum, limits.awaiting_rel_max.into());
         properties.push_number(PropertyId::MaximumPacketSize, limits.packet_bytes_max as u32);
         properties.push_number(PropertyId::TopicAliasMaximum, limits.topic_alias_max.into());
-        properties.push_number(PropertyId::SharedSubscriptionAvailable, 0);
-        if new.assigned {
+        if limits.qos_max < 2 {
+            properties.push_number(PropertyId::MaximumQoS, limits.qos_max.into());
+        }
+        // Where nothing is said, it is there.
+        let available = [
+            (PropertyId::RetainAvailable, limits.retain_available),
+            (PropertyId::WildcardSubscriptionAvailable, limits.wildcard_subscriptions),
+            (PropertyId::SharedSubscriptionAvailable, limits.shared_subscriptions),
+        ];
+        for (id, _) in available.iter().filter(|(_, available)| !available) {
+            properties.push_number(*id, 0);
+        }
+        if limits.server_keep_alive_secs > 0 {
+            properties.push_number(PropertyId::ServerKeepAlive, limits.server_keep_alive_secs.into());
+        }
+        if asked(PropertyId::RequestResponseInformation) == Some(1) && !limits.response_information.is_empty() {
+            properties.push_text(PropertyId::ResponseInformation, &limits.response_information);
+        }
+        // [MQTT-3.1.3-6] The identifier that the broker has chosen, also where it chose another than the client's.
+        if new.assigned || *new.client.client_id != *new.connect.client_id {
             properties.push_text(PropertyId::AssignedClientIdentifier, &new.client.client_id);
         }
         properties
@@ -161,14 +200,19 @@ impl Worker {
         self.send_with(key, |out, version| ack.encode(out, version));
         let Some(connection) = self.connections.get(key) else { return };
         let client = Arc::clone(&connection.client);
-        if self.watch(&connection.socket, key, EventFlags::IN).is_err() {
+        let window = connection.window;
+        if self.watch(connection, key, EventFlags::IN).is_err() {
             return self.end(key, End::abnormal("internal_error"));
         }
         self.tell(HookPoint::ClientConnack, &client, About::Answer(ReasonCode::Success));
         self.tell(HookPoint::ClientConnected, &client, About::Client);
-        if let Some(limit) = self.keep_alive_limit(client.keep_alive_secs) {
+        self.set_presence(session, Some(window));
+        self.publish_client_event(&client, "connected", None);
+        if let Some(limit) = self.keep_alive_limit(key) {
             self.timers.set(self.now + limit, Due::KeepAlive(key));
         }
+        self.start_retries(key);
+        self.subscribe_for(&client, session);
         self.pump(session);
         self.handle_early_input(key);
     }
@@ -181,18 +225,28 @@ impl Worker {
             let client = Arc::clone(&connection.client);
             self.tell(HookPoint::ClientConnack, &client, About::Answer(reason));
         }
-        self.end(key, End { graceful: true, ..End::abnormal("store_failed") });
+        self.end(key, End { graceful: true, by_broker: true, ..End::abnormal(reason.name()) });
+    }
+
+    /// Tells publishers whether a session is there, and what it can take.
+    pub(super) fn set_presence(&mut self, session: Key, window: Option<u16>) {
+        let Some(resident) = self.sessions.get(session) else { return };
+        if let Outbox::Durable { queue, .. } = &resident.outbox {
+            queue.set_keeps_qos0(window.is_none() && resident.zone.limits.mqueue_store_qos0);
+        }
+        resident.memberships.iter().for_each(|member| member.set_online(window));
     }
 
     /// How long a client may be silent.
-    pub(super) fn keep_alive_limit(&self, keep_alive_secs: u16) -> Option<Duration> {
-        let multiplier = self.shared.limits.keep_alive_multiplier;
-        (keep_alive_secs > 0).then(|| Duration::from_secs(keep_alive_secs.into()).mul_f64(multiplier))
+    pub(super) fn keep_alive_limit(&self, key: Key) -> Option<Duration> {
+        let connection = self.connections.get(key)?;
+        let secs = connection.client.keep_alive_secs;
+        (secs > 0).then(|| Duration::from_secs(secs.into()).mul_f64(connection.zone.limits.keep_alive_multiplier))
     }
 
     /// Takes in a session that the store has kept. Before the worker runs.
     pub(crate) fn adopt(&mut self, stored: StoredSession) {
-        let Some(state) = StoredState::decode(&stored.value) else {
+        let Some((state, place)) = StoredState::decode(&stored.value) else {
             tracing::error!(client = stored.client_id, "a stored session is damaged");
             return;
         };
@@ -200,20 +254,25 @@ impl Worker {
             tracing::error!(client = stored.client_id, "a stored session has lost its queue");
             return;
         };
-        queue.set_bounds(self.session_bounds());
+        let zone = self.shared.zones.get(&place.zone);
+        queue.set_bounds(session_bounds(&zone.limits));
+        queue.set_keeps_qos0(zone.limits.mqueue_store_qos0);
         let mut client = hookline_schemas::Client::internal(&stored.client_id);
+        client.zone = Arc::clone(&zone.name);
+        client.mountpoint = place.mountpoint.into();
         client.session_expiry_secs = state.expiry_secs;
         let client = Arc::new(client);
         let mut session = Session::new(Arc::clone(&client));
         session.inflight = Inflight::starting_at(queue.front());
-        session.received = stored.received.into_iter().collect();
+        let now_ms = clock::now_ms();
+        session.received = stored.received.into_iter().map(|packet_id| (packet_id, now_ms)).collect();
         for (filter, value) in stored.subscriptions {
             match decode_subscription(&value) {
                 Some(held) => drop(session.subscriptions.insert(filter.into(), held)),
                 None => tracing::error!(client = %client.client_id, filter, "a stored subscription is damaged"),
             }
         }
-        let maybe_sent_below = queue.front() + u64::from(self.shared.limits.inflight_max);
+        let maybe_sent_below = queue.front() + u64::from(zone.limits.inflight_max);
         let expiry = Duration::from_secs(state.expiry_secs.into());
         let away = if state.disconnected_at_ms == 0 {
             Duration::ZERO
@@ -228,17 +287,43 @@ impl Worker {
             cache: Box::<ChunkCache>::default(),
             maybe_sent_below,
         };
-        let resident = Resident { session, connection: None, arriving: None, outbox, will: None, will_at: None, expires_at };
+        let resident = Resident {
+            session,
+            connection: None,
+            arriving: None,
+            outbox,
+            zone,
+            memberships: Vec::new(),
+            scans: VecDeque::new(),
+            takeovers: (self.now, 0),
+            will: None,
+            will_at: None,
+            expires_at,
+        };
         let key = self.sessions.insert_with(|_| resident);
         self.by_client.insert(Arc::clone(&client.client_id), key);
-        let address = Address { worker: self.number, session: key };
-        let Some(resident) = self.sessions.get(key) else { return };
-        for (filter, held) in &resident.session.subscriptions {
-            let subscriber = Subscriber { address, options: held.options, identifier: held.identifier, queue: Some(Arc::clone(&queue)) };
-            self.shared.router.subscribe(filter, subscriber);
+        Counters::count(&self.counters.sessions_created);
+        let held: Vec<_> = match self.sessions.get(key) {
+            Some(resident) => resident.session.subscriptions.iter().map(|(filter, held)| (filter.clone(), *held)).collect(),
+            None => Vec::new(),
+        };
+        for (filter, held) in held {
+            // An exclusive one was its before, so it is free.
+            let _granted = self.enter_routes(key, &filter, held);
         }
+        self.set_presence(key, None);
         if let Some(at) = expires_at {
             self.timers.set(at, Due::Session(key));
         }
     }
+}
+
+fn session_bounds(limits: &Mqtt) -> Bounds {
+    Bounds { records_max: limits.durable_queue_max, bytes_max: limits.durable_queue_bytes_max, when_full: WhenFull::Refuse }
+}
+
+/// The will of a client, with its topic as the router knows it.
+fn mounted_will(new: &NewConnection) -> Option<Will> {
+    let will = new.connect.will.clone()?;
+    Some(Will { topic: format!("{}{}", new.client.mountpoint, will.topic), ..will })
 }

@@ -1,29 +1,32 @@
-//! A connection: a socket and the bytes on their way in and out. An idle one owns no buffer.
+//! A connection: a transport and the bytes on their way in and out. An idle one owns no buffer.
 
-use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hookline_mqtt::packet::Ack;
-use hookline_mqtt::{DecodeError, ReasonCode, Version, decode};
+use hookline_mqtt::{DecodeError, Properties, PropertyId, ReasonCode, Version, decode};
 use hookline_schemas::Client;
 use rustix::event::epoll::{self, EventFlags};
 
 use super::Worker;
 use super::timers::Due;
 use crate::HashMap;
-use crate::mailbox::ConnectionPermit;
+use crate::limiter::{Bucket, SharedThrottle, Throttle};
+use crate::mailbox::{ConnectionPermit, NewConnection};
 use crate::metrics::Counters;
 use crate::slab::Key;
+use crate::transport::Transport;
+use crate::zone::Zone;
 
 /// A connection of a session.
 #[derive(Debug)]
 pub(super) struct Connection {
-    pub(super) socket: TcpStream,
+    pub(super) transport: Transport,
     pub(super) session: Key,
     pub(super) client: Arc<Client>,
+    pub(super) zone: Arc<Zone>,
     pub(super) version: Version,
     /// The beginning of a packet whose end has not come yet.
     input: Vec<u8>,
@@ -32,6 +35,8 @@ pub(super) struct Connection {
     written: usize,
     /// The socket takes no more for now: epoll says when it does.
     blocked: bool,
+    /// It has sent too much, and is not read from until the timer says so.
+    paused: bool,
     /// What epoll watches.
     watching: EventFlags,
     /// Messages wait because `output` is long.
@@ -43,12 +48,28 @@ pub(super) struct Connection {
     pub(super) window: u16,
     /// Topic aliases that the client has set.
     pub(super) aliases: HashMap<u16, Arc<str>>,
+    /// Topic aliases that the broker may set, and those that it has set.
+    pub(super) aliases_out_max: u16,
+    pub(super) aliases_out: HashMap<Arc<str>, u16>,
     /// Steps that wait for the store: what is acknowledged later must not overtake them.
     pub(super) deferred: u32,
+    /// Publishes among them: what the client has on its way.
+    pub(super) unacknowledged: u32,
     pub(super) last_heard: Instant,
+    limits: Option<Box<Limits>>,
+    /// PUBLISH packets that have come in.
+    pub(super) publishes: u64,
     /// Why it ends, once what is in `output` has been written.
     pub(super) ending: Option<End>,
     pub(super) _permit: ConnectionPermit,
+}
+
+/// What a connection may send, where that is limited.
+#[derive(Debug)]
+struct Limits {
+    own: Option<Throttle>,
+    listener: Option<Arc<SharedThrottle>>,
+    subscribes: Option<Bucket>,
 }
 
 /// Why a connection ends.
@@ -57,46 +78,60 @@ pub(super) struct End {
     pub(super) reason: &'static str,
     /// The client left in good order: no will.
     pub(super) graceful: bool,
-    pub(super) properties: hookline_mqtt::Properties,
+    /// The broker ends it, and the client is to read why.
+    pub(super) by_broker: bool,
+    pub(super) properties: Properties,
 }
 
 impl End {
     pub(super) fn abnormal(reason: &'static str) -> End {
-        End { reason, graceful: false, properties: hookline_mqtt::Properties::default() }
+        End { reason, graceful: false, by_broker: false, properties: Properties::default() }
     }
 }
 
-/// How long a peer that reads nothing may keep a connection that is over.
+/// How long a peer may keep a connection that is over.
 const LINGER: Duration = Duration::from_secs(5);
 /// Memory that a connection keeps for its next packets; what is larger goes back.
 const BUFFER_KEPT: usize = 4 << 10;
+/// Reads of one connection in a row, where its transport reads ahead; then the others have their turn.
+const READS_MAX: usize = 8;
 
 impl Connection {
-    pub(super) fn new(
-        socket: TcpStream,
-        session: Key,
-        client: Arc<Client>,
-        input: Vec<u8>,
-        permit: ConnectionPermit,
-        now: Instant,
-    ) -> Connection {
+    pub(super) fn new(new: NewConnection, session: Key, now: Instant) -> Connection {
+        let NewConnection { transport, connect, client, zone, throttle, input, permit, .. } = new;
+        let limits = &zone.limits;
+        let number = |id| connect.properties.number(id);
+        let aliases_out_max = number(PropertyId::TopicAliasMaximum).unwrap_or(0).min(limits.topic_alias_out_max.into()) as u16;
+        let rates = Limits {
+            own: Throttle::new(limits.messages_per_sec.into(), limits.bytes_per_sec, now),
+            subscribes: Bucket::new(limits.subscribes_per_sec.into(), now),
+            listener: throttle,
+        };
+        let is_limited = rates.own.is_some() || rates.listener.is_some() || rates.subscribes.is_some();
         Connection {
-            socket,
+            transport,
             session,
             version: client.version,
+            packet_bytes_max: number(PropertyId::MaximumPacketSize).map_or(usize::MAX, |bytes| bytes as usize),
+            window: limits.inflight_max.min(client.receive_maximum),
             client,
             input,
             output: Vec::new(),
             written: 0,
             blocked: false,
+            paused: false,
             watching: EventFlags::IN,
             held_back: false,
             dirty: false,
-            packet_bytes_max: usize::MAX,
-            window: u16::MAX,
             aliases: HashMap::default(),
+            aliases_out_max,
+            aliases_out: HashMap::default(),
             deferred: 0,
+            unacknowledged: 0,
             last_heard: now,
+            limits: is_limited.then(|| Box::new(rates)),
+            publishes: 0,
+            zone,
             ending: None,
             _permit: permit,
         }
@@ -107,10 +142,21 @@ impl Connection {
         self.output.len() - self.written
     }
 
-    /// Writes what it can; `Ok(true)` when everything is written.
+    /// Whether another topic filter may be subscribed to in this second.
+    pub(super) fn may_subscribe(&mut self, now: Instant) -> bool {
+        let bucket = self.limits.as_mut().and_then(|limits| limits.subscribes.as_mut());
+        bucket.is_none_or(|bucket| bucket.try_take(now))
+    }
+
+    /// Whether nothing is read from it for now.
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Writes what it can; `Ok(true)` when everything has left.
     fn write(&mut self) -> io::Result<bool> {
         while self.written < self.output.len() {
-            match (&self.socket).write(&self.output[self.written..]) {
+            match self.transport.write(&self.output[self.written..]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => self.written += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
@@ -123,7 +169,20 @@ impl Connection {
         if self.output.capacity() > BUFFER_KEPT {
             self.output = Vec::new();
         }
-        Ok(true)
+        match self.transport.flush() {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How long to read nothing, after so much was read.
+    fn throttle(&mut self, messages: u64, bytes: u64, now: Instant) -> Duration {
+        let zone = self.zone.throttle.as_ref().map_or(Duration::ZERO, |throttle| throttle.take(messages, bytes, now));
+        let Some(limits) = &mut self.limits else { return zone };
+        let own = limits.own.as_mut().map_or(Duration::ZERO, |throttle| throttle.take(messages, bytes, now));
+        let listener = limits.listener.as_ref().map_or(Duration::ZERO, |throttle| throttle.take(messages, bytes, now));
+        zone.max(own).max(listener)
     }
 }
 
@@ -141,27 +200,67 @@ impl Worker {
         }
     }
 
-    /// Reads once and handles the packets. Level-triggered: what is left comes up in the next turn.
+    /// Reads and handles the packets. Level-triggered: what is left comes up in the next turn, and what a transport has read
+    /// ahead is asked for here.
     fn read(&mut self, key: Key, buffer: &mut [u8]) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        if connection.ending.is_some() {
-            return self.read_to_the_end(key, buffer);
-        }
-        match (&connection.socket).read(buffer) {
-            Ok(0) => self.end(key, End::abnormal("tcp_closed")),
-            Ok(count) => {
-                connection.last_heard = self.now;
-                self.handle_bytes(key, &buffer[..count]);
+        for _ in 0..READS_MAX {
+            let Some(connection) = self.connections.get_mut(key) else { return };
+            if connection.ending.is_some() {
+                return self.read_to_the_end(key, buffer);
             }
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-            Err(_) => self.end(key, End::abnormal("tcp_closed")),
+            if connection.paused {
+                return;
+            }
+            match connection.transport.read(buffer) {
+                Ok(0) => return self.end(key, End::abnormal("tcp_closed")),
+                Ok(count) => {
+                    connection.last_heard = self.now;
+                    Counters::add(&self.counters.bytes_received, count as u64);
+                    let (reads_ahead, before) = (connection.transport.reads_ahead(), connection.publishes);
+                    self.handle_bytes(key, &buffer[..count]);
+                    self.throttle(key, before, count);
+                    if !reads_ahead {
+                        return;
+                    }
+                }
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => return,
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    return self.close(key, ReasonCode::MalformedPacket, "malformed_packet");
+                }
+                Err(_) => return self.end(key, End::abnormal("tcp_closed")),
+            }
         }
+        self.more.push(key);
+    }
+
+    /// Holds back a connection that has sent more than it may.
+    fn throttle(&mut self, key: Key, publishes_before: u64, bytes: usize) {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let wait = connection.throttle(connection.publishes - publishes_before, bytes as u64, now);
+        if !wait.is_zero() {
+            connection.paused = true;
+            Counters::count(&self.counters.throttled);
+            self.timers.set(now + wait, Due::Resume(key));
+            self.update_interest(key);
+        }
+    }
+
+    /// Reads from a connection again that was held back.
+    pub(super) fn resume_reading(&mut self, key: Key) {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.paused = false;
+        // Nothing could be heard from it in the meantime.
+        connection.last_heard = now;
+        self.more.push(key);
+        self.update_interest(key);
     }
 
     /// A connection that is ending only drains: until the peer is gone, too.
     fn read_to_the_end(&mut self, key: Key, buffer: &mut [u8]) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let gone = match (&connection.socket).read(buffer) {
+        let gone = match connection.transport.read(buffer) {
             Ok(count) => count == 0,
             Err(error) => !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
         };
@@ -192,8 +291,12 @@ impl Worker {
         }
     }
 
-    /// Takes what came behind the CONNECT.
+    /// Takes what came behind the CONNECT, and what the transport may have of it.
     pub(super) fn handle_early_input(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.transport.reads_ahead() {
+            self.more.push(key);
+        }
         let Some(connection) = self.connections.get_mut(key) else { return };
         let input = std::mem::take(&mut connection.input);
         self.handle_bytes(key, &input);
@@ -201,11 +304,11 @@ impl Worker {
 
     /// Handles whole packets; how many bytes they took.
     fn handle_packets(&mut self, key: Key, bytes: &[u8]) -> usize {
-        let packet_bytes_max = self.shared.limits.packet_bytes_max;
         let mut used = 0;
         while let Some(connection) = self.connections.get(key).filter(|connection| connection.ending.is_none()) {
-            match decode(&bytes[used..], connection.version, packet_bytes_max) {
+            match decode(&bytes[used..], connection.version, connection.zone.limits.packet_bytes_max) {
                 Ok(Some((packet, length))) => {
+                    self.counters.count_received(bytes[used]);
                     used += length;
                     if let Err(error) = self.handle_packet(key, packet) {
                         self.fail(key, error);
@@ -222,28 +325,41 @@ impl Worker {
     /// Ends a connection whose client broke the protocol.
     pub(super) fn fail(&mut self, key: Key, error: DecodeError) {
         Counters::count(&self.counters.protocol_errors);
+        let mut properties = Properties::default();
         if let Some(connection) = self.connections.get(key) {
             tracing::debug!(client = %connection.client.client_id, peer = %connection.client.peer, %error, "protocol error");
+            // [MQTT-3.1.2-29] The client may have asked for no more than the code.
+            if connection.client.properties.number(PropertyId::RequestProblemInformation) != Some(0) {
+                properties.push_text(PropertyId::ReasonString, error.detail);
+            }
         }
-        self.close(key, error.reason, error.reason.name());
+        self.close_with(key, error.reason, properties, error.reason.name());
     }
 
     /// Says goodbye where the version can, and ends the connection once that is written.
     pub(super) fn close(&mut self, key: Key, code: ReasonCode, reason: &'static str) {
-        self.send_with(key, |out, version| {
-            if version == Version::V5 {
-                hookline_mqtt::packet::Disconnect::new(code).encode(out, version);
-            }
-        });
-        self.end(key, End::abnormal(reason));
+        self.close_with(key, code, Properties::default(), reason);
     }
 
-    /// Appends to the output of a connection.
+    fn close_with(&mut self, key: Key, code: ReasonCode, properties: Properties, reason: &'static str) {
+        self.send_with(key, |out, version| {
+            if version == Version::V5 {
+                hookline_mqtt::packet::Disconnect { reason: code, properties }.encode(out, version);
+            }
+        });
+        self.end(key, End { by_broker: true, ..End::abnormal(reason) });
+    }
+
+    /// Appends a packet to the output of a connection.
     pub(super) fn send_with(&mut self, key: Key, encode: impl FnOnce(&mut Vec<u8>, Version)) {
         if let Some(connection) = self.connections.get_mut(key).filter(|connection| connection.ending.is_none()) {
-            let version = connection.version;
+            let (version, before) = (connection.version, connection.output.len());
             encode(&mut connection.output, version);
-            self.mark_dirty(key);
+            if let Some(first) = connection.output.get(before) {
+                self.counters.count_sent(*first);
+                Counters::add(&self.counters.bytes_sent, (connection.output.len() - before) as u64);
+                self.mark_dirty(key);
+            }
         }
     }
 
@@ -269,19 +385,17 @@ impl Worker {
                 continue;
             }
             match connection.write() {
-                Ok(true) if connection.ending.is_some() => self.remove(key),
+                Ok(true) if connection.ending.is_some() => self.hang_up(key),
                 Ok(true) => {
                     let session = std::mem::take(&mut connection.held_back).then_some(connection.session);
-                    self.interest(key, EventFlags::IN);
+                    self.update_interest(key);
                     if let Some(session) = session {
                         self.pump(session);
                     }
                 }
                 Ok(false) => {
                     connection.blocked = true;
-                    // Who does not take its acknowledgements is not read from either: they would pile up here.
-                    let may_read = connection.backlog() < self.shared.limits.output_bytes_max;
-                    self.interest(key, if may_read { EventFlags::IN | EventFlags::OUT } else { EventFlags::OUT });
+                    self.update_interest(key);
                     self.linger(key);
                 }
                 Err(_) => {
@@ -295,6 +409,20 @@ impl Worker {
         self.dirty = dirty;
     }
 
+    /// Closes a connection that is over and has nothing left to write. Where the broker has ended it, the client gets the time
+    /// to read why: closing on bytes that were not read would throw away what was written.
+    fn hang_up(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let by_broker = connection.ending.as_ref().is_some_and(|end| end.by_broker);
+        connection.transport.say_goodbye();
+        if !by_broker || rustix::net::shutdown(&connection.transport, rustix::net::Shutdown::Write).is_err() {
+            return self.remove(key);
+        }
+        connection.paused = false;
+        self.update_interest(key);
+        self.linger(key);
+    }
+
     /// A peer that reads nothing may keep a connection that is over only for a while.
     fn linger(&mut self, key: Key) {
         if self.connections.get(key).is_some_and(|connection| connection.ending.is_some()) {
@@ -303,13 +431,17 @@ impl Worker {
     }
 
     /// Changes what epoll watches, where it is not that already.
-    fn interest(&mut self, key: Key, flags: EventFlags) {
+    fn update_interest(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
+        // Who does not take its acknowledgements is not read from either: they would pile up here.
+        let reads = !connection.paused && (!connection.blocked || connection.backlog() < connection.zone.limits.output_bytes_max);
+        let mut flags = if reads { EventFlags::IN } else { EventFlags::empty() };
+        flags.set(EventFlags::OUT, connection.blocked);
         if connection.watching == flags {
             return;
         }
         connection.watching = flags;
-        if epoll::modify(&self.poll, connection.socket.as_fd(), epoll::EventData::new_u64(key.to_u64()), flags).is_err() {
+        if epoll::modify(&self.poll, connection.transport.as_fd(), epoll::EventData::new_u64(key.to_u64()), flags).is_err() {
             self.end(key, End::abnormal("internal_error"));
         }
     }

@@ -7,11 +7,15 @@ use hookline_mqtt::{QoS, ReasonCode, Version};
 use hookline_schemas::Message;
 use hookline_schemas::event::DropReason;
 
+use smallvec::SmallVec;
+
 use super::Worker;
+use super::retained::Scan;
+use crate::clock;
 use crate::metrics::Counters;
-use crate::router::Targets;
+use crate::router::{Member, Targets};
 use crate::slab::Key;
-use crate::store::{Committed, Position, RecordHandle, Ticket};
+use crate::store::{Committed, DelayedKey, Position, RecordHandle, Ticket};
 
 /// What is to happen once the commit is durable.
 #[derive(Debug)]
@@ -21,6 +25,7 @@ pub(super) enum Deferred {
         publisher: Option<Publisher>,
         message: Arc<Message>,
         targets: Arc<Targets>,
+        members: SmallVec<[Arc<Member>; 1]>,
         record: Option<RecordHandle>,
         /// It takes the place of the topic's retained message.
         retained: bool,
@@ -36,7 +41,16 @@ pub(super) enum Deferred {
         session: Key,
         /// Filters that are new: taken back where they cannot be kept.
         added: Vec<String>,
-        retained: Vec<(Arc<Message>, u8)>,
+        scans: Vec<Scan>,
+    },
+    /// Send what retained messages have come into the queue.
+    Pump {
+        session: Key,
+    },
+    /// A message waits for its time, and is acknowledged to its publisher.
+    Delay {
+        publisher: Option<Publisher>,
+        key: DelayedKey,
     },
     UnsubAck {
         connection: Key,
@@ -79,6 +93,7 @@ impl Worker {
     pub(super) fn defer(&mut self, deferred: Deferred) {
         if let Some(connection) = deferred.connection().and_then(|key| self.connections.get_mut(key)) {
             connection.deferred += 1;
+            connection.unacknowledged += u32::from(deferred.is_publish());
         }
         self.turn.push(deferred);
     }
@@ -96,13 +111,32 @@ impl Worker {
                     self.refuse(deferred);
                 }
             }
-            Some(Ok(committed)) => self.await_commit(turn, committed.ticket, Some(committed)),
+            Some(Ok(committed)) => {
+                let turn = self.acknowledge_written(turn);
+                self.await_commit(turn, committed.ticket, Some(committed));
+            }
             // Nothing new to write: only the order behind earlier commits is kept.
             None => {
                 let ticket = self.pending.back().map_or(Ticket::default(), |pending| pending.ticket);
                 self.await_commit(turn, ticket, None);
             }
         }
+    }
+
+    /// Acknowledges those publishes of a commit that wait for its being written, and not for the sync that the store does.
+    fn acknowledge_written(&mut self, mut turn: Vec<Deferred>) -> Vec<Deferred> {
+        let level = self.shared.store.level();
+        for deferred in &mut turn {
+            let (Deferred::Publish { publisher, .. } | Deferred::Delay { publisher, .. }) = deferred else { continue };
+            let connection = publisher.and_then(|publisher| self.connections.get_mut(publisher.connection));
+            let Some(connection) = connection.filter(|connection| connection.zone.level as u8 > level as u8) else { continue };
+            connection.deferred -= 1;
+            connection.unacknowledged -= 1;
+            if let Some(publisher) = publisher.take() {
+                self.send_ack(publisher.connection, &publisher.ack());
+            }
+        }
+        turn
     }
 
     fn await_commit(&mut self, turn: Vec<Deferred>, ticket: Ticket, committed: Option<Committed>) {
@@ -131,9 +165,10 @@ impl Worker {
     fn release(&mut self, deferred: Deferred, position: Option<Position>) {
         if let Some(connection) = deferred.connection().and_then(|key| self.connections.get_mut(key)) {
             connection.deferred -= 1;
+            connection.unacknowledged -= u32::from(deferred.is_publish());
         }
         match deferred {
-            Deferred::Publish { publisher, message, targets, retained, .. } => {
+            Deferred::Publish { publisher, message, targets, members, retained, .. } => {
                 if retained {
                     self.apply_retained(&message);
                 }
@@ -141,12 +176,21 @@ impl Worker {
                     Counters::count(&self.counters.committed);
                     self.send_ack(publisher.connection, &publisher.ack());
                 }
-                self.dispatch(&message, &targets, position);
+                self.dispatch(&message, &targets, &members, position);
             }
             Deferred::Ack { connection, ack } => self.send_ack(connection, &ack),
-            Deferred::SubAck { connection, ack, session, retained, .. } => {
+            Deferred::SubAck { connection, ack, session, scans, .. } => {
                 self.send_with(connection, |out, version| ack.encode(out, version));
-                self.send_retained(session, retained);
+                self.start_scans(session, scans);
+                self.pump(session);
+            }
+            Deferred::Pump { session } => self.pump(session),
+            Deferred::Delay { publisher, key } => {
+                if let Some(publisher) = publisher {
+                    Counters::count(&self.counters.committed);
+                    self.send_ack(publisher.connection, &publisher.ack());
+                }
+                self.delayed.insert(key);
             }
             Deferred::UnsubAck { connection, ack } => self.send_with(connection, |out, version| ack.encode(out, version)),
             Deferred::ConnAck { connection, session, ack } => self.let_in(connection, session, ack),
@@ -157,6 +201,7 @@ impl Worker {
     fn refuse(&mut self, deferred: Deferred) {
         if let Some(connection) = deferred.connection().and_then(|key| self.connections.get_mut(key)) {
             connection.deferred -= 1;
+            connection.unacknowledged -= u32::from(deferred.is_publish());
         }
         let reason = ReasonCode::QuotaExceeded;
         match deferred {
@@ -166,13 +211,20 @@ impl Worker {
                     self.refuse_publish(Publisher { reason, ..publisher });
                 }
             }
+            Deferred::Delay { publisher, .. } => {
+                self.forget_delayed();
+                if let Some(publisher) = publisher {
+                    self.refuse_publish(Publisher { reason, ..publisher });
+                }
+            }
+            Deferred::Pump { .. } => {}
             Deferred::Ack { connection, ack } => {
                 // It rested on what was not written. A PUBREL that was not kept comes again.
                 if let Some(session) = self.connections.get(connection).map(|connection| connection.session)
                     && let Some(resident) = self.sessions.get_mut(session)
                     && ack.kind == AckKind::PubComp
                 {
-                    resident.session.received.insert(ack.packet_id);
+                    resident.session.received.insert(ack.packet_id, clock::now_ms());
                 }
                 self.close(connection, reason, "store_failed");
             }
@@ -214,11 +266,17 @@ impl Worker {
 impl Deferred {
     fn connection(&self) -> Option<Key> {
         match self {
-            Deferred::Publish { publisher, .. } => publisher.map(|publisher| publisher.connection),
+            Deferred::Publish { publisher, .. } | Deferred::Delay { publisher, .. } => publisher.map(|publisher| publisher.connection),
+            Deferred::Pump { .. } => None,
             Deferred::Ack { connection, .. }
             | Deferred::SubAck { connection, .. }
             | Deferred::UnsubAck { connection, .. }
             | Deferred::ConnAck { connection, .. } => Some(*connection),
         }
+    }
+
+    /// Whether a publisher waits for its acknowledgement with it.
+    fn is_publish(&self) -> bool {
+        matches!(self, Deferred::Publish { publisher: Some(_), .. } | Deferred::Delay { publisher: Some(_), .. })
     }
 }

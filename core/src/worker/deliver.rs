@@ -1,18 +1,22 @@
 //! A message goes out: to a session's window where it has room, else to where its messages wait.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use hookline_mqtt::packet::{Ack, AckKind, PublishHeader, encode_publish, publish_len};
 use hookline_mqtt::{Properties, PropertyId, QoS, ReasonCode, Version};
 use hookline_schemas::Message;
+use hookline_schemas::config::{DefaultPriority, Mqtt};
 use hookline_schemas::event::{About, DropReason, HookPoint};
 use smallvec::SmallVec;
 
-use super::{Outbox, Waiting, Worker};
+use super::connection::Connection;
+use super::timers::Due;
+use super::{Outbox, Worker};
 use crate::clock;
 use crate::metrics::Counters;
-use crate::router::{Target, flags};
-use crate::session::Entry;
+use crate::router::{Lease, Member, Target, effective_qos, flags};
+use crate::session::{Entry, Overdue, Waiting};
 use crate::slab::Key;
 use crate::store::{Position, Settlement, encoded_len};
 
@@ -22,7 +26,7 @@ const AHEAD_MAX: usize = 256;
 /// What a look for the next message has found.
 enum Next {
     /// This one.
-    Message { message: Arc<Message>, flags: u8, bytes: u64, dup: bool, identifiers: Option<SmallVec<[u32; 2]>> },
+    Message(Ready),
     /// One whose PUBREC came before the broker's last end: only its PUBREL is to go.
     Released,
     /// One that is settled already, or cannot be read.
@@ -31,26 +35,46 @@ enum Next {
     Empty,
 }
 
+/// A message that is to be sent.
+struct Ready {
+    message: Arc<Message>,
+    flags: u8,
+    /// What its record counts in the queue.
+    bytes: u64,
+    dup: bool,
+    /// Where they are not known, the session knows them.
+    identifiers: Option<SmallVec<[u32; 2]>>,
+    lease: Option<Lease>,
+}
+
 impl Worker {
     /// Delivers a message to one session.
     pub(super) fn deliver(&mut self, target: &Target, message: &Arc<Message>, position: Option<Position>) {
+        self.deliver_with(target, message, position, target.flags());
+    }
+
+    /// As [`Worker::deliver`], with flags of the moment.
+    pub(super) fn deliver_with(&mut self, target: &Target, message: &Arc<Message>, position: Option<Position>, flags: u8) {
         let Some(resident) = self.sessions.get_mut(target.session) else { return };
         if target.no_local && message.from.client_id == resident.session.client.client_id {
             return self.drop_delivery(target.session, message, DropReason::NoLocal);
         }
-        let qos = message.qos.min(target.qos);
-        let rap = if target.retain_as_published { flags::RETAIN_AS_PUBLISHED } else { 0 };
-        let flags = target.qos as u8 | rap;
-        if qos == QoS::AtMostOnce {
-            let identifiers = target.identifiers.clone();
-            return self.deliver_qos0(target.session, message, flags, identifiers);
+        if effective_qos(message.qos, flags) == QoS::AtMostOnce {
+            // What was kept for a session that was away goes in the order of its queue.
+            let kept = matches!((&resident.outbox, position), (Outbox::Durable { queue, .. }, Some(position)) if queue.holds(position));
+            if !kept {
+                return self.deliver_qos0(target.session, message, flags, target.identifiers.clone());
+            }
+            return self.pump(target.session);
         }
         match &mut resident.outbox {
             Outbox::Memory(waiting) => {
-                waiting.push_back(Waiting { message: Arc::clone(message), flags, identifiers: target.identifiers.clone() });
-                let overflow = if waiting.len() > self.shared.limits.mqueue_max { waiting.pop_front() } else { None };
-                if let Some(oldest) = overflow {
-                    self.drop_delivery(target.session, &oldest.message, DropReason::QueueFull);
+                let limits = &resident.zone.limits;
+                let lease = target.member.as_ref().and_then(Weak::upgrade).map(|member| Member::lease(&member));
+                let new = Waiting { message: Arc::clone(message), flags, identifiers: target.identifiers.clone(), lease };
+                let dropped = waiting.push(new, priority(limits, &message.topic), limits.mqueue_max, limits.mqueue_bytes_max);
+                for dropped in dropped {
+                    self.drop_delivery(target.session, &dropped.message, DropReason::QueueFull);
                 }
             }
             Outbox::Durable { ahead, .. } => {
@@ -65,9 +89,8 @@ impl Worker {
     /// QoS 0: now, or never.
     pub(super) fn deliver_qos0(&mut self, session: Key, message: &Arc<Message>, flags: u8, identifiers: SmallVec<[u32; 2]>) {
         let connection = self.sessions.get(session).and_then(|resident| resident.connection);
-        let backlog_max = self.shared.limits.output_bytes_max;
-        let open = connection.filter(|key| self.connections.get(*key).is_some_and(|connection| connection.backlog() < backlog_max));
-        let Some(key) = open else { return self.drop_delivery(session, message, DropReason::QoS0) };
+        let takes = |key: &Key| self.connections.get(*key).is_some_and(|c| c.backlog() < c.zone.limits.output_bytes_max);
+        let Some(key) = connection.filter(takes) else { return self.drop_delivery(session, message, DropReason::QoS0) };
         if is_expired(message) {
             return self.drop_delivery(session, message, DropReason::Expired);
         }
@@ -85,17 +108,15 @@ impl Worker {
             if !resident.session.inflight.has_room(connection.window) {
                 return;
             }
-            if connection.backlog() >= self.shared.limits.output_bytes_max {
+            if connection.backlog() >= connection.zone.limits.output_bytes_max {
                 connection.held_back = true;
                 return;
             }
             match self.next_message(session) {
-                Next::Message { message, flags, bytes, dup, identifiers } => {
-                    self.send_next(session, message, flags, bytes, dup, identifiers);
-                }
+                Next::Message(next) => self.send_next(session, next),
                 Next::Released => self.release_again(session),
                 Next::Skip => self.skip(session),
-                Next::Empty => return,
+                Next::Empty => return self.resume_scans(session),
             }
         }
     }
@@ -105,9 +126,9 @@ impl Worker {
         let Some(resident) = self.sessions.get_mut(session) else { return Next::Empty };
         let (queue, ahead, cache, maybe_sent_below) = match &mut resident.outbox {
             Outbox::Memory(waiting) => {
-                return match waiting.pop_front() {
-                    Some(Waiting { message, flags, identifiers }) => {
-                        Next::Message { message, flags, bytes: 0, dup: false, identifiers: Some(identifiers) }
+                return match waiting.pop() {
+                    Some(Waiting { message, flags, identifiers, lease }) => {
+                        Next::Message(Ready { message, flags, bytes: 0, dup: false, identifiers: Some(identifiers), lease })
                     }
                     None => Next::Empty,
                 };
@@ -131,11 +152,12 @@ impl Worker {
             && *other == position
         {
             let bytes = encoded_len(message) as u64;
-            return Next::Message { message: Arc::clone(message), flags: *flags, bytes, dup, identifiers: None };
+            return Next::Message(Ready { message: Arc::clone(message), flags: *flags, bytes, dup, identifiers: None, lease: None });
         }
         match self.shared.store.message(queue, sequence, cache) {
             Ok(Some(stored)) => {
-                Next::Message { message: Arc::new(stored.message), flags: stored.flags, bytes: stored.bytes, dup, identifiers: None }
+                let message = Arc::new(stored.message);
+                Next::Message(Ready { message, flags: stored.flags, bytes: stored.bytes, dup, identifiers: None, lease: None })
             }
             Ok(None) => Next::Empty,
             Err(error) if !error.is_final() => {
@@ -151,24 +173,16 @@ impl Worker {
         }
     }
 
-    fn send_next(
-        &mut self,
-        session: Key,
-        message: Arc<Message>,
-        flags: u8,
-        bytes: u64,
-        dup: bool,
-        identifiers: Option<SmallVec<[u32; 2]>>,
-    ) {
+    fn send_next(&mut self, session: Key, next: Ready) {
+        let Ready { message, flags, bytes, dup, identifiers, lease } = next;
         let Some(resident) = self.sessions.get_mut(session) else { return };
         let Some(key) = resident.connection else { return };
-        let granted = QoS::from_bits(flags & flags::QOS).unwrap_or_default();
-        let qos = message.qos.min(granted);
+        let qos = effective_qos(message.qos, flags);
         if is_expired(&message) {
             return self.give_up(session, &message, bytes, DropReason::Expired);
         }
         let packet_id = resident.session.inflight.next_packet_id();
-        let header = header(&message, qos, flags, packet_id, dup);
+        let header = header(&message, qos, flags, packet_id, dup || flags & flags::REPEATED != 0);
         if !self.send_publish(key, session, &message, header, identifiers) {
             return self.give_up(session, &message, bytes, DropReason::TooLarge);
         }
@@ -181,7 +195,7 @@ impl Worker {
             }
             return;
         }
-        resident.session.inflight.push(Entry::Sent { message, qos, bytes });
+        resident.session.inflight.push(Entry::Sent { message, qos, bytes, flags, at_ms: clock::now_ms(), lease });
     }
 
     /// Settles the next message without sending it.
@@ -198,7 +212,7 @@ impl Worker {
 
     fn release_again(&mut self, session: Key) {
         let Some(resident) = self.sessions.get_mut(session) else { return };
-        let packet_id = resident.session.inflight.push(Entry::Released { bytes: 0 });
+        let packet_id = resident.session.inflight.push(Entry::Released { bytes: 0, at_ms: clock::now_ms() });
         if let Some(key) = resident.connection {
             self.send_ack(key, &Ack::new(AckKind::PubRel, packet_id, ReasonCode::Success));
         }
@@ -219,21 +233,43 @@ impl Worker {
         header: PublishHeader,
         identifiers: Option<SmallVec<[u32; 2]>>,
     ) -> bool {
-        let Some(connection) = self.connections.get(key) else { return true };
-        let mut properties = Vec::new();
+        let Some(connection) = self.connections.get_mut(key) else { return true };
+        // The client knows its topics without the mountpoint.
+        let name = message.topic.strip_prefix(&*connection.client.mountpoint).unwrap_or(&message.topic);
+        let mut topic = name;
+        let mut bytes = Vec::new();
+        let mut new_alias = None;
         if connection.version == Version::V5 {
             let identifiers = identifiers.unwrap_or_else(|| match self.sessions.get(session) {
                 Some(resident) => resident.session.identifiers(&message.topic).collect(),
                 None => SmallVec::new(),
             });
-            outgoing_properties(message, &identifiers).encode(&mut properties);
+            let mut properties = outgoing_properties(message, &identifiers);
+            match connection.alias_out(name) {
+                Alias::None => {}
+                Alias::Known(alias) => {
+                    topic = "";
+                    properties.push_number(PropertyId::TopicAlias, alias.into());
+                }
+                Alias::New(alias) => {
+                    new_alias = Some(alias);
+                    properties.push_number(PropertyId::TopicAlias, alias.into());
+                }
+            }
+            properties.encode(&mut bytes);
         }
-        if publish_len(header, &message.topic, &properties, &message.payload) > connection.packet_bytes_max {
+        let properties = bytes;
+        if publish_len(header, topic, &properties, &message.payload) > connection.packet_bytes_max {
             return false;
         }
+        if let Some(alias) = new_alias {
+            connection.aliases_out.insert(name.into(), alias);
+        }
+        let by_qos = [&self.counters.sent_qos0, &self.counters.sent_qos1, &self.counters.sent_qos2];
+        Counters::count(by_qos[header.qos as usize]);
         Counters::count(&self.counters.sent);
         let client = self.shared.hooks.wants(HookPoint::MessageDelivered).then(|| Arc::clone(&connection.client));
-        self.send_with(key, |out, _| encode_publish(out, header, &message.topic, &properties, &message.payload));
+        self.send_with(key, |out, _| encode_publish(out, header, topic, &properties, &message.payload));
         if let Some(client) = client {
             let mut delivered = (**message).clone();
             delivered.qos = header.qos;
@@ -254,6 +290,75 @@ impl Worker {
             self.tell(HookPoint::DeliveryDropped, &client, About::Dropped { message, reason });
         }
     }
+}
+
+impl Worker {
+    /// Sets the timer for messages that are not acknowledged, where the zone wants them sent again on the same connection.
+    pub(super) fn start_retries(&mut self, key: Key) {
+        let Some(connection) = self.connections.get(key) else { return };
+        let secs = connection.zone.limits.retry_interval_secs;
+        // [MQTT-4.4.0-1] Since version 5 that is not allowed.
+        if secs > 0 && connection.version != Version::V5 {
+            self.timers.set(self.now + Duration::from_secs(secs.into()), Due::Retry(key));
+        }
+    }
+
+    /// Sends again what was not acknowledged in time.
+    pub(super) fn retry(&mut self, key: Key) {
+        let Some(connection) = self.connections.get(key).filter(|connection| connection.ending.is_none()) else { return };
+        let (session, secs) = (connection.session, u64::from(connection.zone.limits.retry_interval_secs));
+        let has_room = connection.backlog() < connection.zone.limits.output_bytes_max;
+        let now_ms = clock::now_ms();
+        let overdue = match self.sessions.get_mut(session) {
+            Some(resident) if has_room => resident.session.inflight.overdue(now_ms.saturating_sub(secs * 1000), now_ms),
+            _ => Vec::new(),
+        };
+        for (packet_id, overdue) in overdue {
+            Counters::count(&self.counters.resent);
+            match overdue {
+                Overdue::Message(message, qos, flags) => {
+                    let header = header(&message, qos, flags, packet_id, true);
+                    self.send_publish(key, session, &message, header, None);
+                }
+                Overdue::Release => self.send_ack(key, &Ack::new(AckKind::PubRel, packet_id, ReasonCode::Success)),
+            }
+        }
+        self.start_retries(key);
+    }
+}
+
+/// What stands for a topic in a PUBLISH to a client.
+enum Alias {
+    None,
+    /// The client knows it.
+    Known(u16),
+    /// The client learns it now.
+    New(u16),
+}
+
+impl Connection {
+    fn alias_out(&self, topic: &str) -> Alias {
+        if self.aliases_out_max == 0 {
+            return Alias::None;
+        }
+        match self.aliases_out.get(topic) {
+            Some(alias) => Alias::Known(*alias),
+            None if self.aliases_out.len() < usize::from(self.aliases_out_max) => Alias::New(self.aliases_out.len() as u16 + 1),
+            None => Alias::None,
+        }
+    }
+}
+
+/// The rank of a topic in a queue in memory; higher goes first.
+fn priority(limits: &Mqtt, topic: &str) -> u16 {
+    if limits.mqueue_priorities.is_empty() {
+        return 0;
+    }
+    let default = match limits.mqueue_default_priority {
+        DefaultPriority::Lowest => 0,
+        DefaultPriority::Highest => u16::from(u8::MAX) + 1,
+    };
+    limits.mqueue_priorities.get(topic).map_or(default, |priority| u16::from(*priority))
 }
 
 /// The header of a message for a subscription with those flags.

@@ -13,7 +13,6 @@ use super::timers::Due;
 use super::{Outbox, Worker};
 use crate::clock;
 use crate::metrics::Counters;
-use crate::router::Address;
 use crate::slab::Key;
 
 impl Worker {
@@ -28,6 +27,7 @@ impl Worker {
         let Some(resident) = self.sessions.get_mut(session) else { return };
         let was_in = resident.connection == Some(key);
         if was_in {
+            self.publish_client_event(&client, "disconnected", Some(end.reason));
             self.tell(HookPoint::ClientDisconnected, &client, About::End { reason: end.reason, properties: &end.properties });
         }
         self.detach(session, key, &client, end.graceful);
@@ -42,6 +42,7 @@ impl Worker {
         }
         resident.connection = None;
         resident.arriving = None;
+        resident.scans.clear();
         if graceful {
             resident.will = None;
         }
@@ -58,7 +59,7 @@ impl Worker {
             return self.terminate(session, "normal");
         }
         if let Outbox::Durable { state, .. } = &resident.outbox {
-            self.batch.put_session(&client.client_id, state.encode());
+            self.batch.put_session(&client.client_id, state.encode(client));
         }
         resident.expires_at = (expiry_secs != u32::MAX).then(|| now + Duration::from_secs(expiry_secs.into()));
         let delay_secs = resident.will.as_ref().and_then(|will| will.properties.number(PropertyId::WillDelayInterval)).unwrap_or(0);
@@ -67,6 +68,7 @@ impl Worker {
         if let Some(at) = resident.will_at.into_iter().chain(resident.expires_at).min() {
             self.timers.set(at, Due::Session(session));
         }
+        self.set_presence(session, None);
         if delay_secs == 0 {
             self.publish_will(session);
         }
@@ -128,17 +130,22 @@ impl Worker {
         self.forget_session(session);
     }
 
-    /// Removes a session with all it has.
+    /// Removes a session with all it has. What it had by shared subscriptions goes to other members.
     pub(super) fn forget_session(&mut self, session: Key) {
-        let Some(resident) = self.sessions.remove(session) else { return };
-        let address = Address { worker: self.number, session };
-        for filter in resident.session.subscriptions.keys() {
-            self.shared.router.unsubscribe(filter, address);
+        let Some(mut resident) = self.sessions.remove(session) else { return };
+        let client_id = Arc::clone(&resident.session.client.client_id);
+        self.by_client.remove(&client_id);
+        Counters::count(&self.counters.sessions_ended);
+        let filters: Vec<Box<str>> = resident.session.subscriptions.keys().cloned().collect();
+        for filter in &filters {
+            self.leave_routes(&resident.session, session, filter);
         }
-        let client_id = &resident.session.client.client_id;
-        self.by_client.remove(client_id);
+        Counters::add(&self.counters.unsubscribed, filters.len() as u64);
+        if !resident.memberships.is_empty() {
+            self.redispatch_all(&mut resident, session);
+        }
         if let Outbox::Durable { queue, .. } = &resident.outbox {
-            self.batch.delete_session(client_id, queue.id());
+            self.batch.delete_session(&client_id, queue.id());
         }
     }
 
@@ -148,8 +155,9 @@ impl Worker {
         if connection.ending.is_some() {
             return self.remove(key);
         }
-        let Some(limit) = self.keep_alive_limit(connection.client.keep_alive_secs) else { return };
-        let due = connection.last_heard + limit;
+        let (last_heard, paused) = (connection.last_heard, connection.is_paused());
+        let Some(limit) = self.keep_alive_limit(key) else { return };
+        let due = if paused { self.now + limit } else { last_heard + limit };
         if due <= self.now {
             // [MQTT-3.1.2-22]
             self.close(key, ReasonCode::KeepAliveTimeout, "keepalive_timeout");

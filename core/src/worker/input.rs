@@ -10,8 +10,11 @@ use hookline_schemas::event::{About, HookPoint};
 use super::connection::End;
 use super::deferred::Deferred;
 use super::{Outbox, Worker};
+use crate::clock;
+use crate::metrics::Counters;
 use crate::session::PubRec;
 use crate::slab::Key;
+use crate::slow::SlowDelivery;
 use crate::store::Settlement;
 
 impl Worker {
@@ -35,6 +38,7 @@ impl Worker {
             Packet::Disconnect(disconnect) => self.on_disconnect(key, disconnect),
             // [MQTT-3.1.0-2]
             Packet::Connect(_) => Err(DecodeError::protocol("second CONNECT")),
+            // [MQTT-4.12.1-1] Re-authentication is for those who have authenticated in this way.
             Packet::Auth(_) => Err(DecodeError::protocol("AUTH without an authentication method")),
             Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
                 Err(DecodeError::protocol("a packet that only servers send"))
@@ -57,6 +61,8 @@ impl Worker {
         // An unknown identifier is ignored: there is nothing to do.
         let Some((sequence, bytes, message)) = resident.session.inflight.acknowledge(ack.packet_id) else { return };
         self.settle(session, sequence, bytes);
+        Counters::count(&self.counters.acked);
+        self.note_latency(session, &message);
         self.tell_acked(session, &message, QoS::AtLeastOnce);
         self.pump(session);
     }
@@ -70,12 +76,14 @@ impl Worker {
             }
             return;
         }
-        let reason = match resident.session.inflight.release(ack.packet_id) {
+        let reason = match resident.session.inflight.release(ack.packet_id, clock::now_ms()) {
             PubRec::Released { sequence, message } => {
                 if let Outbox::Durable { queue, .. } = &resident.outbox {
                     queue.release(sequence);
                     self.shared.store.mark_dirty(queue);
                 }
+                Counters::count(&self.counters.acked);
+                self.note_latency(session, &message);
                 self.tell_acked(session, &message, QoS::ExactlyOnce);
                 ReasonCode::Success
             }
@@ -97,7 +105,7 @@ impl Worker {
     fn on_pubrel(&mut self, key: Key, session: Key, ack: &Ack) {
         let Some(resident) = self.sessions.get_mut(session) else { return };
         let mut forgotten_in_store = false;
-        let reason = if resident.session.received.remove(&ack.packet_id) {
+        let reason = if resident.session.received.remove(&ack.packet_id).is_some() {
             if let Outbox::Durable { queue, .. } = &resident.outbox {
                 self.batch.delete_received(queue.id(), ack.packet_id);
                 forgotten_in_store = true;
@@ -122,6 +130,22 @@ impl Worker {
         }
     }
 
+    /// Remembers a subscriber that took long.
+    fn note_latency(&mut self, session: Key, message: &Message) {
+        if !self.shared.slow.enable {
+            return;
+        }
+        let Some(resident) = self.sessions.get(session) else { return };
+        let client = &resident.session.client;
+        let now_ms = clock::now_ms();
+        // The time that the client was away is not its slowness.
+        let latency_ms = now_ms.saturating_sub(message.received_at_ms.max(client.connected_at_ms));
+        if latency_ms >= self.shared.slow.threshold_ms {
+            let (client_id, topic) = (Arc::clone(&client.client_id), Arc::clone(&message.topic));
+            self.shared.slowest.lock().note(SlowDelivery { client_id, topic, latency_ms, at_ms: now_ms }, &self.shared.slow);
+        }
+    }
+
     /// `qos` is what it was delivered at.
     fn tell_acked(&mut self, session: Key, message: &Message, qos: QoS) {
         if self.shared.hooks.wants(HookPoint::MessageAcked)
@@ -140,14 +164,14 @@ impl Worker {
             && let Some(expiry_secs) = expiry.filter(|_| connection.version == Version::V5)
         {
             match &mut resident.outbox {
-                Outbox::Durable { state, .. } => state.expiry_secs = expiry_secs.min(self.shared.limits.session_expiry_secs_max),
+                Outbox::Durable { state, .. } => state.expiry_secs = expiry_secs.min(connection.zone.limits.session_expiry_secs_max),
                 // [MQTT-3.14.2-2] What began without an expiry cannot get one now.
                 Outbox::Memory(_) if expiry_secs > 0 => return Err(DecodeError::protocol("session expiry of a session that had none")),
                 Outbox::Memory(_) => {}
             }
         }
         let with_will = disconnect.reason == ReasonCode::DisconnectWithWill;
-        self.end(key, End { reason: "normal", graceful: !with_will, properties: disconnect.properties });
+        self.end(key, End { graceful: !with_will, properties: disconnect.properties, ..End::abnormal("normal") });
         Ok(())
     }
 }

@@ -9,46 +9,69 @@
 mod connect;
 mod connection;
 mod deferred;
+mod delayed;
 mod deliver;
 mod ends;
 mod input;
 mod publish;
+mod retained;
+mod shared;
 mod subscribe;
+mod sys;
 mod timers;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::TcpStream;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use hookline_mqtt::packet::Will;
-use hookline_schemas::config::Mqtt;
+use hookline_schemas::config::{AutoSubscribe, Delayed, SlowSubscribers, Sys};
 use hookline_schemas::event::{About, HookPoint};
 use hookline_schemas::ports::Outcome;
 use hookline_schemas::{Client, Message};
+use parking_lot::Mutex;
 use rustix::event::{Timespec, epoll};
-use smallvec::SmallVec;
 
 use crate::HashMap;
+use crate::bans::Bans;
 use crate::hooks::Hooks;
 use crate::mailbox::{Mail, Mailbox};
-use crate::metrics::Counters;
+use crate::metrics::{Counters, Strangers};
 use crate::retained::Retained;
-use crate::router::{RouteCache, Router};
-use crate::session::{Session, StoredState};
+use crate::rewrite::Rewrites;
+use crate::router::{Address, Member, RouteCache, Router};
+use crate::session::{Mqueue, Session, StoredState};
 use crate::slab::{Key, Slab};
+use crate::slow::Slow;
 use crate::store::{Batch, ChunkCache, Queue, Store};
+use crate::zone::{Zone, Zones};
 use connection::Connection;
 use deferred::{Deferred, Pending};
 use publish::Admission;
 use timers::Timers;
 
+pub(crate) use delayed::worker_of_delayed;
+
 /// What all workers share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) limits: Mqtt,
+    pub(crate) node: Arc<str>,
+    pub(crate) zones: Zones,
+    pub(crate) bans: Bans,
+    pub(crate) rewrites: Rewrites,
+    pub(crate) auto_subscribe: Vec<AutoSubscribe>,
+    pub(crate) delayed: Delayed,
+    pub(crate) sys: Sys,
+    pub(crate) slow: SlowSubscribers,
+    pub(crate) slowest: Mutex<Slow>,
+    pub(crate) strangers: Strangers,
+    /// Memory is at its bound.
+    pub(crate) overload: AtomicBool,
+    /// Who holds an exclusive subscription.
+    pub(crate) exclusive: Mutex<HashMap<Box<str>, Address>>,
     pub(crate) store: Arc<Store>,
     pub(crate) router: Router,
     pub(crate) retained: Retained,
@@ -67,6 +90,13 @@ pub(crate) struct Resident {
     /// A connection whose CONNACK waits for the store.
     arriving: Option<Key>,
     outbox: Outbox,
+    zone: Arc<Zone>,
+    /// What it is in shared subscriptions.
+    memberships: Vec<Arc<Member>>,
+    /// Retained messages that new subscriptions have still to get.
+    scans: VecDeque<retained::Scan>,
+    /// Takeovers: when the current second began, and how many there were since.
+    takeovers: (Instant, u32),
     will: Option<Will>,
     /// When a delayed will is due, or the session ends; only without a connection.
     will_at: Option<Instant>,
@@ -77,7 +107,7 @@ pub(crate) struct Resident {
 #[derive(Debug)]
 enum Outbox {
     /// In memory, for a session that ends with its connection.
-    Memory(VecDeque<Waiting>),
+    Memory(Mqueue),
     /// In the store.
     Durable {
         queue: Arc<Queue>,
@@ -88,14 +118,6 @@ enum Outbox {
         /// Messages below it may have been sent before the broker's last end.
         maybe_sent_below: u64,
     },
-}
-
-/// A message in a memory outbox.
-#[derive(Debug)]
-struct Waiting {
-    message: Arc<Message>,
-    flags: u8,
-    identifiers: SmallVec<[u32; 2]>,
 }
 
 /// One worker.
@@ -118,11 +140,18 @@ pub(crate) struct Worker {
     pending: VecDeque<Pending>,
     /// Connections with bytes to write, or to be closed, at the end of the turn.
     dirty: Vec<Key>,
+    /// Connections whose transport has more than its socket shows.
+    more: Vec<Key>,
+    /// Sessions with retained messages to get.
+    scanning: VecDeque<Key>,
+    /// Messages that wait for their time, by it.
+    delayed: std::collections::BTreeSet<crate::store::DelayedKey>,
     outgoing: Vec<Vec<Mail>>,
     /// Messages that hooks or the broker itself want published.
     internal: VecDeque<Message>,
     outcome: Outcome,
     next_message: u32,
+    random: u64,
     now: Instant,
     stopping: bool,
 }
@@ -155,6 +184,10 @@ impl Worker {
             turn: Vec::new(),
             pending: VecDeque::new(),
             dirty: Vec::new(),
+            more: Vec::new(),
+            scanning: VecDeque::new(),
+            delayed: std::collections::BTreeSet::new(),
+            random: 0x9E37_79B9_7F4A_7C15 ^ u64::from(number),
             outgoing,
             internal: VecDeque::new(),
             outcome: Outcome::default(),
@@ -180,11 +213,16 @@ impl Worker {
                     self.ready(Key::from_u64(token), event.flags, &mut buffer);
                 }
             }
+            for key in std::mem::take(&mut self.more) {
+                self.ready(key, epoll::EventFlags::IN, &mut buffer);
+            }
             self.mailbox.take(&mut mail);
             for entry in mail.drain(..) {
                 self.handle_mail(entry);
             }
             self.run_timers();
+            self.publish_delayed();
+            self.scan_retained();
             self.publish_internal();
             self.commit();
             self.release_durable();
@@ -205,11 +243,13 @@ impl Worker {
             std::thread::sleep(BACK_PRESSURE_PAUSE);
             return Ok(());
         }
-        let busy = !self.batch.is_empty() || !self.turn.is_empty() || !self.dirty.is_empty() || !self.internal.is_empty() || self.stopping;
+        let waiting = [&self.dirty, &self.more].iter().any(|keys| !keys.is_empty()) || !self.scanning.is_empty();
+        let busy = waiting || !self.batch.is_empty() || !self.turn.is_empty() || !self.internal.is_empty() || self.stopping;
         let timeout = if busy {
             Some(Duration::from_micros(if self.stopping { 500 } else { 0 }))
         } else {
-            self.timers.next().map(|at| at.saturating_duration_since(Instant::now()))
+            let timer = self.timers.next().map(|at| at.saturating_duration_since(Instant::now()));
+            timer.into_iter().chain(self.next_delayed()).min()
         };
         let timeout = if self.mailbox.fall_asleep() { timeout } else { Some(Duration::ZERO) };
         let timespec = timeout.map(|timeout| Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() });
@@ -229,6 +269,8 @@ impl Worker {
                     self.deliver(target, &message, position);
                 }
             }
+            Mail::DeliverShared { message, member, position, repeated } => self.deliver_shared(&member, &message, position, repeated),
+            Mail::Publish(message) => self.internal.push_back(*message),
             Mail::Durable => {}
             Mail::Stop => self.stop(),
         }
@@ -266,8 +308,16 @@ impl Worker {
         refused
     }
 
-    /// Watches a socket.
-    fn watch(&self, socket: &TcpStream, key: Key, flags: epoll::EventFlags) -> io::Result<()> {
-        Ok(epoll::add(&self.poll, socket.as_fd(), epoll::EventData::new_u64(key.to_u64()), flags)?)
+    /// Watches the socket of a connection.
+    fn watch(&self, connection: &Connection, key: Key, flags: epoll::EventFlags) -> io::Result<()> {
+        Ok(epoll::add(&self.poll, connection.transport.as_fd(), epoll::EventData::new_u64(key.to_u64()), flags)?)
+    }
+
+    /// A number that nobody needs to be unable to guess (SplitMix64).
+    fn next_random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.random ^ self.random >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ mixed >> 31
     }
 }

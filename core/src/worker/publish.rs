@@ -1,37 +1,47 @@
 //! A message comes in: hooks, retained store, routing, and the acknowledgement, now or after the commit.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use hookline_mqtt::packet::{Ack, AckKind, Publish};
-use hookline_mqtt::{DecodeError, PropertyId, QoS, ReasonCode, topic};
-use hookline_schemas::config::{DurabilityLevel, WhenFull};
+use hookline_mqtt::{DecodeError, Properties, PropertyId, QoS, ReasonCode, Version, topic};
+use hookline_schemas::config::{DurabilityLevel, Mqtt, RewriteAction, WhenFull};
 use hookline_schemas::event::{About, Access, DropReason, HookPoint};
 use hookline_schemas::ports::{AckMode, Outcome};
 use hookline_schemas::{Client, Message, MessageId};
 use smallvec::SmallVec;
 
 use super::deferred::{Deferred, Publisher};
-use super::{Outbox, Worker};
+use super::sys::SYS;
+use super::{Outbox, Worker, delayed};
 use crate::clock;
 use crate::mailbox::Mail;
 use crate::metrics::Counters;
-use crate::router::{Address, Targets};
+use crate::router::{Address, Member, Targets, effective_qos};
 use crate::slab::Key;
-use crate::store::{Position, QueueTarget, RecordHandle, encode_message};
+use crate::store::{Position, Queue, QueueTarget, RecordHandle, encode_message};
+use crate::zone::Zone;
 
 /// Durable sessions that one record serves.
 const QUEUES_OF_A_RECORD: usize = 60_000;
 
 impl Worker {
     pub(super) fn on_publish(&mut self, key: Key, publish: &Publish<'_>) -> Result<(), DecodeError> {
-        Counters::count(&self.counters.received);
-        let limits = &self.shared.limits;
         let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
+        connection.publishes += 1;
+        let by_qos = [&self.counters.received_qos0, &self.counters.received_qos1, &self.counters.received_qos2];
+        Counters::count(by_qos[publish.qos as usize]);
+        Counters::count(&self.counters.received);
+        let zone = Arc::clone(&connection.zone);
+        let limits = &zone.limits;
         let aliased = resolve_alias(&mut connection.aliases, publish, limits.topic_alias_max)?;
         let name = aliased.as_deref().unwrap_or(publish.topic);
-        if !topic::name_is_valid(name, limits.topic_levels_max) {
-            return Err(DecodeError::with(ReasonCode::TopicNameInvalid, "topic name has too many levels"));
+        check_publish(publish, name, limits)?;
+        // Section 3.3.4: who has been told how many may be on their way keeps to it.
+        let counts = publish.qos > QoS::AtMostOnce && connection.version == Version::V5;
+        if counts && connection.unacknowledged >= u32::from(limits.awaiting_rel_max) {
+            return Err(DecodeError::with(ReasonCode::ReceiveMaximumExceeded, "more messages on their way than the receive maximum"));
         }
         let (client, session) = (Arc::clone(&connection.client), connection.session);
         let publisher = (publish.qos > QoS::AtMostOnce).then_some(Publisher {
@@ -41,21 +51,35 @@ impl Worker {
             reason: ReasonCode::Success,
         });
         if let Some(publisher) = publisher.filter(|publisher| publisher.qos == QoS::ExactlyOnce)
-            && self.is_repeated(session, publisher)?
+            && self.is_repeated(session, publisher, limits)?
         {
             self.acknowledge(publisher);
             return Ok(());
         }
         let access = About::Access { action: Access::Publish, topic: name };
-        if let Some(reason) = self.ask(HookPoint::ClientAuthorize, &client, access) {
-            if let Some(publisher) = publisher {
-                self.refuse_publish(Publisher { reason, ..publisher });
+        let refused = if limits.check_payload_format && !payload_is_what_it_says(publish) {
+            Some(ReasonCode::PayloadFormatInvalid)
+        } else if name.starts_with(SYS) {
+            Some(ReasonCode::NotAuthorized)
+        } else {
+            self.ask(HookPoint::ClientAuthorize, &client, access)
+        };
+        if let Some(reason) = refused {
+            match publisher {
+                Some(publisher) => self.refuse_publish(Publisher { reason, ..publisher }),
+                None => self.counters.count_drop(DropReason::Refused),
             }
             return Ok(());
         }
-        let (topic, targets) = self.routes.targets(&self.shared.router, name);
+        let shared = Arc::clone(&self.shared);
+        let mut name = shared.rewrites.apply(RewriteAction::Publish, name, &client);
+        if !client.mountpoint.is_empty() {
+            name = format!("{}{name}", client.mountpoint).into();
+        }
+        let (topic, targets) = self.routes.targets(&self.shared.router, &name);
         let mut properties = publish.properties.clone();
-        properties.retain(|property| !matches!(property.id, PropertyId::TopicAlias | PropertyId::SubscriptionIdentifier));
+        properties.retain(|property| property.id != PropertyId::TopicAlias);
+        limit_expiry(&mut properties, limits.message_expiry_secs_max);
         let message = Message {
             id: self.message_id(),
             received_at_ms: clock::now_ms(),
@@ -73,16 +97,23 @@ impl Worker {
     }
 
     /// Whether this QoS 2 message has come before, and not been released yet. Remembers it where not.
-    fn is_repeated(&mut self, session: Key, publisher: Publisher) -> Result<bool, DecodeError> {
+    fn is_repeated(&mut self, session: Key, publisher: Publisher, limits: &Mqtt) -> Result<bool, DecodeError> {
         let Some(resident) = self.sessions.get_mut(session) else { return Ok(false) };
         let received = &mut resident.session.received;
-        if received.contains(&publisher.packet_id) {
-            return Ok(true);
+        let (now_ms, timeout_ms) = (clock::now_ms(), u64::from(limits.await_rel_timeout_secs) * 1000);
+        let is_over = |since: u64| timeout_ms > 0 && now_ms.saturating_sub(since) >= timeout_ms;
+        match received.get(&publisher.packet_id) {
+            Some(since) if !is_over(*since) => return Ok(true),
+            Some(_) => {}
+            None if received.len() >= usize::from(limits.awaiting_rel_max) => {
+                received.retain(|_, since| !is_over(*since));
+                if received.len() >= usize::from(limits.awaiting_rel_max) {
+                    return Err(DecodeError::with(ReasonCode::ReceiveMaximumExceeded, "too many messages wait for their PUBREL"));
+                }
+            }
+            None => {}
         }
-        if received.len() >= usize::from(self.shared.limits.awaiting_rel_max) {
-            return Err(DecodeError::with(ReasonCode::ReceiveMaximumExceeded, "too many messages wait for their PUBREL"));
-        }
-        received.insert(publisher.packet_id);
+        received.insert(publisher.packet_id, now_ms);
         Ok(false)
     }
 
@@ -91,7 +122,12 @@ impl Worker {
         let mut outcome = std::mem::take(&mut self.outcome);
         self.shared.hooks.tell(HookPoint::MessagePublish, &message.from, About::Message(&message), &mut outcome);
         let from = session.map(|session| Address { worker: self.number, session });
-        let refused = outcome.refused().or_else(|| self.is_at_a_bound(&message, &outcome, &targets, from));
+        let delay = if message.topic.starts_with(delayed::PREFIX) { self.delay_of(&message) } else { Ok(None) };
+        let members = if matches!(delay, Ok(None)) { self.choose_members(&message, &targets, session) } else { SmallVec::new() };
+        let refused = outcome
+            .refused()
+            .or(delay.as_ref().err().copied())
+            .or_else(|| self.is_at_a_bound(&message, &outcome, &targets, &members, from));
         if let Some(reason) = refused {
             outcome.clear();
             self.outcome = outcome;
@@ -102,6 +138,16 @@ impl Worker {
             }
             return;
         }
+        if message.qos == QoS::AtMostOnce && self.shared.overload.load(Ordering::Relaxed) {
+            outcome.clear();
+            self.outcome = outcome;
+            return self.drop_message(&message, DropReason::Overload);
+        }
+        if let Ok(Some(delay)) = delay {
+            self.take_outcome(&mut outcome, Admission::Decided);
+            self.outcome = outcome;
+            return self.delay(message, delay, publisher, session);
+        }
         let recorded = outcome.records().any(|(record, _)| record.ack == AckMode::Durable);
         let nobody = targets.is_empty() && outcome.is_empty();
         self.take_outcome(&mut outcome, Admission::Decided);
@@ -111,52 +157,74 @@ impl Worker {
         }
         let message = Arc::new(message);
         let retained = message.retain && self.store_retained(&message);
-        let record = self.enqueue(&message, &targets, from);
+        let record = self.enqueue(&message, &targets, &members, from);
         let received = publisher.is_some_and(|publisher| self.store_received(session, publisher));
         let kept = recorded || retained || record.is_some() || received;
         let reason = if nobody { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success };
         let publisher = publisher.map(|publisher| Publisher { reason, ..publisher });
-        // A message for durable sessions is sent to them once it has its place in the store.
-        let wait = match self.shared.store.level() {
-            DurabilityLevel::Memory => record.is_some(),
-            _ => (kept && publisher.is_some()) || record.is_some(),
-        };
-        let behind_others = publisher.and_then(|publisher| self.connections.get(publisher.connection)).is_some_and(|c| c.deferred > 0);
-        if wait || behind_others {
-            self.defer(Deferred::Publish { publisher, message, targets, record, retained });
+        let connection = publisher.and_then(|publisher| self.connections.get(publisher.connection));
+        let (level, behind_others) = connection.map_or((DurabilityLevel::Memory, false), |c| (c.zone.level, c.deferred > 0));
+        // At level memory nobody waits for the store. But a message for durable sessions is sent to them once it has its place.
+        let waits = kept && level != DurabilityLevel::Memory;
+        let acknowledged = publisher.filter(|_| !waits && !behind_others);
+        if let Some(publisher) = acknowledged {
+            self.send_ack(publisher.connection, &publisher.ack());
+        }
+        let publisher = publisher.filter(|_| acknowledged.is_none());
+        if publisher.is_some() || record.is_some() {
+            self.defer(Deferred::Publish { publisher, message, targets, members, record, retained });
         } else {
             if retained {
                 self.apply_retained(&message);
             }
-            if let Some(publisher) = publisher {
-                self.send_ack(publisher.connection, &publisher.ack());
-            }
-            self.dispatch(&message, &targets, None);
+            self.dispatch(&message, &targets, &members, None);
         }
     }
 
     /// The refusal, where a queue that must take the message is at its bound.
-    fn is_at_a_bound(&self, message: &Message, outcome: &Outcome, targets: &Targets, from: Option<Address>) -> Option<ReasonCode> {
+    fn is_at_a_bound(
+        &self,
+        message: &Message,
+        outcome: &Outcome,
+        targets: &Targets,
+        members: &[Arc<Member>],
+        from: Option<Address>,
+    ) -> Option<ReasonCode> {
         let store = &self.shared.store;
         let full_action = outcome.records().any(|(record, _)| {
             record.ack == AckMode::Durable && store.queue(record.queue).is_some_and(|queue| queue.when_full() == Some(WhenFull::Refuse))
         });
-        let full_session = message.qos > QoS::AtMostOnce
-            && targets.queues.iter().any(|target| {
-                let wanted = !(target.no_local && from == Some(target.address));
-                wanted && target.queue.when_full() == Some(WhenFull::Refuse)
-            });
-        (full_action || full_session).then_some(ReasonCode::QuotaExceeded)
+        let is_full = |queue: &Queue| queue.when_full() == Some(WhenFull::Refuse);
+        let full_session = targets.queues.iter().any(|target| {
+            let wanted = !(target.no_local && from == Some(target.address));
+            wanted && effective_qos(message.qos, target.flags) > QoS::AtMostOnce && is_full(&target.queue)
+        });
+        let full_member = members.iter().any(|member| {
+            let qos = effective_qos(message.qos, member.target[0].flags());
+            qos > QoS::AtMostOnce && member.subscriber.queue.as_ref().is_some_and(|queue| is_full(queue))
+        });
+        let limits = &self.zone_of(message).limits;
+        let no_place = message.retain && !message.payload.is_empty() && !self.shared.retained.has_room(message, limits);
+        (full_action || full_session || full_member || no_place).then_some(ReasonCode::QuotaExceeded)
+    }
+
+    /// The zone of the client that a message is from.
+    fn zone_of(&self, message: &Message) -> Arc<Zone> {
+        self.shared.zones.get(&message.from.zone)
     }
 
     /// Puts the message into the queues of durable sessions.
-    fn enqueue(&mut self, message: &Message, targets: &Targets, from: Option<Address>) -> Option<RecordHandle> {
-        if message.qos == QoS::AtMostOnce {
-            return None;
-        }
-        let wanted = targets.queues.iter().filter(|target| !(target.no_local && from == Some(target.address)));
-        let queues: SmallVec<[QueueTarget; 8]> =
-            wanted.map(|target| QueueTarget { queue: target.queue.id(), flags: target.flags }).collect();
+    fn enqueue(&mut self, message: &Message, targets: &Targets, members: &[Arc<Member>], from: Option<Address>) -> Option<RecordHandle> {
+        let wants = |queue: &Queue, flags: u8| match effective_qos(message.qos, flags) {
+            // What may be lost is kept only for who is away and wants it, and never in place of what may not.
+            QoS::AtMostOnce => queue.keeps_qos0() && queue.when_full().is_none(),
+            _ => true,
+        };
+        let own = targets.queues.iter().filter(|target| !(target.no_local && from == Some(target.address)));
+        let own = own.map(|target| (&target.queue, target.flags));
+        let shared = members.iter().filter_map(|member| Some((member.subscriber.queue.as_ref()?, member.target[0].flags())));
+        let wanted = own.chain(shared).filter(|(queue, flags)| wants(queue, *flags));
+        let queues: SmallVec<[QueueTarget; 8]> = wanted.map(|(queue, flags)| QueueTarget { queue: queue.id(), flags }).collect();
         // A chunk can name so many queues; one record for each group is still one commit.
         let mut groups = queues.chunks(QUEUES_OF_A_RECORD).map(|queues| self.batch.record(queues, |out| encode_message(out, message)));
         let first = groups.next();
@@ -164,20 +232,15 @@ impl Worker {
         first
     }
 
-    /// Stores a retained message, or that the topic has none any more; `false` where there is no room.
+    /// Stores a retained message, or that the topic has none any more.
     fn store_retained(&mut self, message: &Message) -> bool {
         if message.payload.is_empty() {
             self.batch.delete_retained(&message.topic);
-            return true;
+        } else {
+            let mut bytes = Vec::with_capacity(message.payload.len() + 128);
+            encode_message(&mut bytes, message);
+            self.batch.put_retained(&message.topic, bytes);
         }
-        let retained = &self.shared.retained;
-        if retained.len() >= self.shared.limits.retained_max && !retained.contains(&message.topic) {
-            tracing::warn!(topic = %message.topic, "retained messages are at their bound; this one is not kept");
-            return false;
-        }
-        let mut bytes = Vec::with_capacity(message.payload.len() + 128);
-        encode_message(&mut bytes, message);
-        self.batch.put_retained(&message.topic, bytes);
         true
     }
 
@@ -186,12 +249,12 @@ impl Worker {
         if message.payload.is_empty() {
             self.shared.retained.clear(&message.topic);
         } else {
-            self.shared.retained.set(Arc::clone(message));
+            self.shared.retained.set(Arc::clone(message), self.zone_of(message).limits.retained_expiry_secs);
         }
     }
 
     /// Stores a QoS 2 identifier of a durable session with its message.
-    fn store_received(&mut self, session: Option<Key>, publisher: Publisher) -> bool {
+    pub(super) fn store_received(&mut self, session: Option<Key>, publisher: Publisher) -> bool {
         let resident = session.and_then(|session| self.sessions.get(session));
         match resident.map(|resident| &resident.outbox) {
             Some(Outbox::Durable { queue, .. }) if publisher.qos == QoS::ExactlyOnce => {
@@ -213,7 +276,7 @@ impl Worker {
     }
 
     /// Hands a message to the workers of its subscribers.
-    pub(super) fn dispatch(&mut self, message: &Arc<Message>, targets: &Targets, position: Option<Position>) {
+    pub(super) fn dispatch(&mut self, message: &Arc<Message>, targets: &Targets, members: &[Arc<Member>], position: Option<Position>) {
         for (worker, targets) in &targets.workers {
             if *worker == self.number {
                 for target in targets.iter() {
@@ -223,6 +286,9 @@ impl Worker {
                 let mail = Mail::Deliver { message: Arc::clone(message), targets: Arc::clone(targets), position };
                 self.outgoing[usize::from(*worker)].push(mail);
             }
+        }
+        for member in members {
+            self.send_to_member(member, message, position, false);
         }
     }
 
@@ -270,11 +336,15 @@ impl Worker {
     /// Publishes what hooks and ended clients want published. In the same commit as what caused it.
     pub(super) fn publish_internal(&mut self) {
         while let Some(message) = self.internal.pop_front() {
-            if message.hops > self.shared.limits.republish_hops_max {
+            if message.topic.starts_with(SYS) {
+                self.publish_sys(message);
+                continue;
+            }
+            if message.hops > self.shared.zones.default.limits.republish_hops_max {
                 self.drop_message(&message, DropReason::HopLimit);
                 continue;
             }
-            if !topic::name_is_valid(&message.topic, self.shared.limits.topic_levels_max) {
+            if !topic::name_is_valid(&message.topic, self.shared.zones.default.limits.topic_levels_max) {
                 self.drop_message(&message, DropReason::Refused);
                 continue;
             }
@@ -304,6 +374,41 @@ pub(super) enum Admission {
     Decided,
     /// There is no publisher to refuse: what has no room is dropped and counted.
     Open,
+}
+
+/// What of a PUBLISH a zone does not serve, or the specification forbids.
+fn check_publish(publish: &Publish<'_>, name: &str, limits: &Mqtt) -> Result<(), DecodeError> {
+    if !topic::name_is_valid(name, limits.topic_levels_max) {
+        return Err(DecodeError::with(ReasonCode::TopicNameInvalid, "topic name has too many levels"));
+    }
+    // [MQTT-3.3.4-6]
+    if publish.properties.number(PropertyId::SubscriptionIdentifier).is_some() {
+        return Err(DecodeError::protocol("subscription identifier from a client"));
+    }
+    // [MQTT-3.2.2-11]
+    if publish.qos as u8 > limits.qos_max {
+        return Err(DecodeError::with(ReasonCode::QoSNotSupported, "QoS is above the maximum"));
+    }
+    // [MQTT-3.2.2-14]
+    if publish.retain && !limits.retain_available {
+        return Err(DecodeError::with(ReasonCode::RetainNotSupported, "messages cannot be retained here"));
+    }
+    Ok(())
+}
+
+/// Whether a payload that says to be UTF-8 text is that (section 3.3.2.3.2).
+fn payload_is_what_it_says(publish: &Publish<'_>) -> bool {
+    publish.properties.number(PropertyId::PayloadFormatIndicator) != Some(1) || std::str::from_utf8(publish.payload).is_ok()
+}
+
+/// Lets a message live no longer than the zone allows.
+fn limit_expiry(properties: &mut Properties, secs_max: u32) {
+    if secs_max == u32::MAX {
+        return;
+    }
+    let secs = properties.number(PropertyId::MessageExpiryInterval).unwrap_or(u32::MAX).min(secs_max);
+    properties.retain(|property| property.id != PropertyId::MessageExpiryInterval);
+    properties.push_number(PropertyId::MessageExpiryInterval, secs);
 }
 
 /// The topic that an alias stands for; sets it where the packet has both.

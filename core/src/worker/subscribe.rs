@@ -1,36 +1,47 @@
 //! Subscriptions: made, stored, ended; and the retained messages that a new one gets.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use hookline_mqtt::packet::{RetainHandling, SubAck, Subscribe, SubscribeFilter, UnsubAck, Unsubscribe};
-use hookline_mqtt::{DecodeError, Properties, PropertyId, QoS, ReasonCode, topic};
-use hookline_schemas::event::{About, Access, DropReason, HookPoint};
-use hookline_schemas::{Client, Message};
+use hookline_mqtt::packet::{RetainHandling, SubAck, Subscribe, SubscribeFilter, SubscriptionOptions, UnsubAck, Unsubscribe};
+use hookline_mqtt::topic::{self, Subscription};
+use hookline_mqtt::{DecodeError, Properties, PropertyId, QoS, ReasonCode, Version};
+use hookline_schemas::Client;
+use hookline_schemas::config::{Mqtt, RewriteAction};
+use hookline_schemas::event::{About, Access, HookPoint};
 
 use super::deferred::Deferred;
-use super::{Outbox, Waiting, Worker};
+use super::retained::Scan;
+use super::{Outbox, Worker};
+use crate::metrics::Counters;
 use crate::router::{Address, Subscriber, flags};
-use crate::session::{Held, encode_subscription};
+use crate::session::{Held, Session, encode_subscription};
 use crate::slab::Key;
-use crate::store::{QueueTarget, encode_message};
 
 impl Worker {
     pub(super) fn on_subscribe(&mut self, key: Key, subscribe: Subscribe) -> Result<(), DecodeError> {
         let Some(connection) = self.connections.get(key) else { return Ok(()) };
-        let (client, session) = (Arc::clone(&connection.client), connection.session);
+        let (client, session, zone) = (Arc::clone(&connection.client), connection.session, Arc::clone(&connection.zone));
         let mut reasons = Vec::with_capacity(subscribe.filters.len());
-        let mut retained = Vec::new();
+        let mut scans = Vec::new();
         let mut added = Vec::new();
-        let mut budget = self.shared.limits.retained_per_subscribe_max;
-        for asked in &subscribe.filters {
-            let reason = match self.check_filter(&client, session, asked, &subscribe.properties) {
+        for (index, mut asked) in subscribe.filters.into_iter().enumerate() {
+            asked.filter = self.rewritten(&client, asked.filter);
+            asked.options.no_local |= zone.limits.ignore_loop_deliver && client.version != Version::V5;
+            let refused = if index >= zone.limits.filters_per_subscribe_max {
+                Some(ReasonCode::QuotaExceeded)
+            } else {
+                self.check_filter(key, &client, &zone.limits, &mut asked, &subscribe.properties)?
+            };
+            let reason = match refused {
                 Some(refused) => refused,
                 None => {
                     let held = self.sessions.get(session).map(|resident| &resident.session.subscriptions);
-                    if held.is_some_and(|held| !held.contains_key(asked.filter.as_str())) {
-                        added.push(asked.filter.clone());
+                    let is_new = held.is_some_and(|held| !held.contains_key(asked.filter.as_str()));
+                    let reason = self.subscribe(&client, session, &asked, &subscribe.properties, &mut scans);
+                    if is_new && !reason.is_error() {
+                        added.push(asked.filter);
                     }
-                    self.subscribe(&client, session, asked, &subscribe.properties, &mut retained, &mut budget)
+                    reason
                 }
             };
             reasons.push(reason);
@@ -39,30 +50,68 @@ impl Worker {
         let durable = self.sessions.get(session).is_some_and(|resident| matches!(resident.outbox, Outbox::Durable { .. }));
         let behind_others = self.connections.get(key).is_some_and(|connection| connection.deferred > 0);
         if durable || behind_others {
-            self.defer(Deferred::SubAck { connection: key, ack, session, added, retained });
+            self.defer(Deferred::SubAck { connection: key, ack, session, added, scans });
         } else {
             self.send_with(key, |out, version| ack.encode(out, version));
-            self.send_retained(session, retained);
+            self.start_scans(session, scans);
         }
         Ok(())
     }
 
-    /// The refusal of a topic filter.
-    fn check_filter(&mut self, client: &Client, session: Key, asked: &SubscribeFilter, properties: &Properties) -> Option<ReasonCode> {
-        let limits = &self.shared.limits;
+    /// The filter in place of the one that a client names.
+    fn rewritten(&self, client: &Client, filter: String) -> String {
+        match Subscription::parse(&filter) {
+            Some(subscription) => {
+                let inner = subscription.filter();
+                let new = self.shared.rewrites.apply(RewriteAction::Subscribe, inner, client);
+                if new == inner { filter.clone() } else { format!("{}{new}", &filter[..filter.len() - inner.len()]) }
+            }
+            None => filter,
+        }
+    }
+
+    /// The refusal of a topic filter; an error where it ends the connection. Its options may be lowered to what is served.
+    fn check_filter(
+        &mut self,
+        key: Key,
+        client: &Client,
+        limits: &Mqtt,
+        asked: &mut SubscribeFilter,
+        properties: &Properties,
+    ) -> Result<Option<ReasonCode>, DecodeError> {
         if !topic::filter_is_valid(&asked.filter, limits.topic_levels_max) {
-            return Some(ReasonCode::TopicFilterInvalid);
+            return Ok(Some(ReasonCode::TopicFilterInvalid));
         }
-        if asked.filter.starts_with("$share/") || asked.filter.starts_with("$queue/") {
-            return Some(ReasonCode::SharedSubscriptionsNotSupported);
+        let Some(subscription) = Subscription::parse(&asked.filter) else { return Ok(Some(ReasonCode::TopicFilterInvalid)) };
+        let refused = match subscription {
+            Subscription::Shared { .. } if !limits.shared_subscriptions => Some(ReasonCode::SharedSubscriptionsNotSupported),
+            // [MQTT-3.8.3-4] Before version 5 nobody can ask for it; the zone may have.
+            Subscription::Shared { .. } if asked.options.no_local && client.version == Version::V5 => {
+                return Err(DecodeError::protocol("no local on a shared subscription"));
+            }
+            Subscription::Exclusive(_) if !limits.exclusive_subscriptions => Some(ReasonCode::TopicFilterInvalid),
+            _ if !limits.wildcard_subscriptions && topic::has_wildcard(subscription.filter()) => {
+                Some(ReasonCode::WildcardSubscriptionsNotSupported)
+            }
+            _ => None,
+        };
+        if refused.is_some() {
+            return Ok(refused);
         }
-        let held = &self.sessions.get(session)?.session.subscriptions;
-        if held.len() >= limits.subscriptions_max && !held.contains_key(asked.filter.as_str()) {
-            return Some(ReasonCode::QuotaExceeded);
+        asked.options.qos = asked.options.qos.min(QoS::from_bits(limits.qos_max).unwrap_or(QoS::ExactlyOnce));
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(key) else { return Ok(Some(ReasonCode::UnspecifiedError)) };
+        let session = connection.session;
+        if !connection.may_subscribe(now) {
+            return Ok(Some(ReasonCode::QuotaExceeded));
         }
-        let access = About::Access { action: Access::Subscribe, topic: &asked.filter };
+        let held = self.sessions.get(session).map(|resident| &resident.session.subscriptions);
+        if held.is_some_and(|held| held.len() >= limits.subscriptions_max && !held.contains_key(asked.filter.as_str())) {
+            return Ok(Some(ReasonCode::QuotaExceeded));
+        }
+        let access = About::Access { action: Access::Subscribe, topic: subscription.filter() };
         let about = About::Subscription { filter: &asked.filter, options: asked.options, properties };
-        self.ask(HookPoint::ClientAuthorize, client, access).or_else(|| self.ask(HookPoint::ClientSubscribe, client, about))
+        Ok(self.ask(HookPoint::ClientAuthorize, client, access).or_else(|| self.ask(HookPoint::ClientSubscribe, client, about)))
     }
 
     fn subscribe(
@@ -71,47 +120,31 @@ impl Worker {
         session: Key,
         asked: &SubscribeFilter,
         properties: &Properties,
-        retained: &mut Vec<(Arc<Message>, u8)>,
-        budget: &mut usize,
+        scans: &mut Vec<Scan>,
     ) -> ReasonCode {
         let held = Held { options: asked.options, identifier: properties.number(PropertyId::SubscriptionIdentifier).unwrap_or(0) };
+        if let Err(reason) = self.enter_routes(session, &asked.filter, held) {
+            return reason;
+        }
         let Some(resident) = self.sessions.get_mut(session) else { return ReasonCode::UnspecifiedError };
         let is_new = resident.session.subscriptions.insert(asked.filter.as_str().into(), held).is_none();
-        let queue = match &resident.outbox {
-            Outbox::Durable { queue, .. } => {
-                self.batch.put_subscription(queue.id(), &asked.filter, encode_subscription(held));
-                Some(Arc::clone(queue))
-            }
-            Outbox::Memory(_) => None,
-        };
-        let address = Address { worker: self.number, session };
-        let subscriber = Subscriber { address, options: held.options, identifier: held.identifier, queue: queue.clone() };
-        self.shared.router.subscribe(&asked.filter, subscriber);
+        if let Outbox::Durable { queue, .. } = &resident.outbox {
+            self.batch.put_subscription(queue.id(), &asked.filter, encode_subscription(held));
+        }
+        let filter = resident.session.routed(&asked.filter).into_owned();
+        let is_shared = matches!(Subscription::parse(&asked.filter), Some(Subscription::Shared { .. }));
         let about = About::Subscription { filter: &asked.filter, options: asked.options, properties };
         self.tell(HookPoint::SessionSubscribed, client, about);
+        self.publish_subscription_event(client, "subscribed", &asked.filter, Some(asked.options.qos as u8));
         let wants_retained = match asked.options.retain_handling {
             RetainHandling::Send => true,
             RetainHandling::SendIfNew => is_new,
             RetainHandling::DoNotSend => false,
         };
-        if wants_retained {
+        // Section 4.8.2: shared subscriptions get no retained messages.
+        if wants_retained && !is_shared {
             let rap = if asked.options.retain_as_published { flags::RETAIN_AS_PUBLISHED } else { 0 };
-            let flags = asked.options.qos as u8 | rap | flags::RETAINED;
-            for message in self.shared.retained.matching(&asked.filter) {
-                // One SUBSCRIBE, and the queue behind it, get so many and not more.
-                if *budget == 0 || queue.as_ref().is_some_and(|queue| queue.when_full().is_some()) {
-                    self.drop_delivery(session, &message, DropReason::QueueFull);
-                    continue;
-                }
-                *budget -= 1;
-                // What must arrive goes through the queue, in the commit of the subscription.
-                match queue.as_ref().filter(|_| message.qos.min(asked.options.qos) > QoS::AtMostOnce) {
-                    Some(queue) => {
-                        self.batch.record(&[QueueTarget { queue: queue.id(), flags }], |out| encode_message(out, &message));
-                    }
-                    None => retained.push((message, flags)),
-                }
-            }
+            scans.push(Scan { filter: filter.into(), flags: asked.options.qos as u8 | rap | flags::RETAINED, from: None });
         }
         match asked.options.qos {
             QoS::AtMostOnce => ReasonCode::Success,
@@ -120,22 +153,86 @@ impl Worker {
         }
     }
 
-    /// Sends the retained messages of a new subscription, behind its SUBACK.
-    pub(super) fn send_retained(&mut self, session: Key, retained: Vec<(Arc<Message>, u8)>) {
-        for (message, flags) in retained {
-            let Some(resident) = self.sessions.get_mut(session) else { return };
-            let granted = QoS::from_bits(flags & flags::QOS).unwrap_or_default();
-            let waits = message.qos.min(granted) > QoS::AtMostOnce;
-            let identifiers = resident.session.identifiers(&message.topic).collect();
-            match &mut resident.outbox {
-                Outbox::Memory(waiting) if waits && waiting.len() >= self.shared.limits.retained_per_subscribe_max => {
-                    self.drop_delivery(session, &message, DropReason::QueueFull);
+    /// Makes the router know a subscription.
+    pub(super) fn enter_routes(&mut self, session: Key, filter: &str, held: Held) -> Result<(), ReasonCode> {
+        let address = Address { worker: self.number, session };
+        let Some(resident) = self.sessions.get_mut(session) else { return Err(ReasonCode::UnspecifiedError) };
+        let queue = match &resident.outbox {
+            Outbox::Durable { queue, .. } => Some(Arc::clone(queue)),
+            Outbox::Memory(_) => None,
+        };
+        let upgrade = resident.zone.limits.upgrade_qos;
+        let subscriber = Subscriber { address, options: held.options, identifier: held.identifier, queue, upgrade };
+        let routed = resident.session.routed(filter);
+        let is_new = !resident.session.subscriptions.contains_key(filter);
+        let count_new = |counter| Counters::add(counter, u64::from(is_new));
+        match Subscription::parse(filter) {
+            Some(Subscription::Shared { group, .. }) => {
+                let member = self.shared.router.join(&routed, group, subscriber);
+                let window = resident.connection.and_then(|key| self.connections.get(key)).map(|connection| connection.window);
+                member.set_online(window);
+                resident.memberships.retain(|other| !Weak::ptr_eq(&other.group, &member.group));
+                resident.memberships.push(member);
+                count_new(&self.counters.shared_subscribed);
+            }
+            Some(Subscription::Exclusive(_)) => {
+                let mut exclusive = self.shared.exclusive.lock();
+                if exclusive.get(&*routed).is_some_and(|holder| *holder != address) {
+                    return Err(ReasonCode::QuotaExceeded);
                 }
-                Outbox::Memory(waiting) if waits => waiting.push_back(Waiting { message, flags, identifiers }),
-                _ => self.deliver_qos0(session, &message, flags, identifiers),
+                exclusive.insert(routed.as_ref().into(), address);
+                drop(exclusive);
+                self.shared.router.subscribe(&routed, subscriber);
+            }
+            _ => self.shared.router.subscribe(&routed, subscriber),
+        }
+        count_new(&self.counters.subscribed);
+        Ok(())
+    }
+
+    /// Makes the router forget a subscription.
+    pub(super) fn leave_routes(&self, of: &Session, session: Key, filter: &str) {
+        let address = Address { worker: self.number, session };
+        let routed = of.routed(filter);
+        match Subscription::parse(filter) {
+            Some(Subscription::Shared { group, .. }) => {
+                self.shared.router.leave(&routed, group, address);
+                Counters::count(&self.counters.shared_unsubscribed);
+            }
+            Some(Subscription::Exclusive(_)) => {
+                let mut exclusive = self.shared.exclusive.lock();
+                if exclusive.get(&*routed) == Some(&address) {
+                    exclusive.remove(&*routed);
+                }
+                self.shared.router.unsubscribe(&routed, address);
+            }
+            _ => self.shared.router.unsubscribe(&routed, address),
+        }
+    }
+
+    /// Makes the subscriptions that every client gets.
+    pub(super) fn subscribe_for(&mut self, client: &Client, session: Key) {
+        let shared = Arc::clone(&self.shared);
+        let mut scans = Vec::new();
+        for auto in &shared.auto_subscribe {
+            let Some(filter) = fill_filter(&auto.topic, client) else { continue };
+            let options = SubscriptionOptions {
+                qos: QoS::from_bits(auto.qos).unwrap_or_default(),
+                no_local: auto.no_local,
+                retain_as_published: auto.retain_as_published,
+                retain_handling: match auto.retain_handling {
+                    0 => RetainHandling::Send,
+                    1 => RetainHandling::SendIfNew,
+                    _ => RetainHandling::DoNotSend,
+                },
+            };
+            let asked = SubscribeFilter { filter, options };
+            let reason = self.subscribe(client, session, &asked, &Properties::default(), &mut scans);
+            if reason.is_error() {
+                tracing::warn!(client = %client.client_id, filter = asked.filter, reason = reason.name(), "auto_subscribe: not subscribed");
             }
         }
-        self.pump(session);
+        self.start_scans(session, scans);
     }
 
     /// Ends subscriptions that could not be stored.
@@ -143,15 +240,19 @@ impl Worker {
         let Some(resident) = self.sessions.get_mut(session) else { return };
         for filter in filters {
             resident.session.subscriptions.remove(filter.as_str());
-            self.shared.router.unsubscribe(filter, Address { worker: self.number, session });
         }
+        let Some(resident) = self.sessions.get(session) else { return };
+        for filter in filters {
+            self.leave_routes(&resident.session, session, filter);
+        }
+        Counters::add(&self.counters.unsubscribed, filters.len() as u64);
     }
 
     pub(super) fn on_unsubscribe(&mut self, key: Key, unsubscribe: &Unsubscribe) {
         let Some(connection) = self.connections.get(key) else { return };
         let (client, session) = (Arc::clone(&connection.client), connection.session);
         let reasons =
-            unsubscribe.filters.iter().map(|filter| self.unsubscribe(&client, session, filter, &unsubscribe.properties)).collect();
+            unsubscribe.filters.iter().map(|filter| self.unsubscribe(&client, session, filter.clone(), &unsubscribe.properties)).collect();
         let ack = UnsubAck { packet_id: unsubscribe.packet_id, properties: Properties::default(), reasons };
         let durable = self.sessions.get(session).is_some_and(|resident| matches!(resident.outbox, Outbox::Durable { .. }));
         let behind_others = self.connections.get(key).is_some_and(|connection| connection.deferred > 0);
@@ -162,7 +263,8 @@ impl Worker {
         }
     }
 
-    fn unsubscribe(&mut self, client: &Client, session: Key, filter: &str, properties: &Properties) -> ReasonCode {
+    fn unsubscribe(&mut self, client: &Client, session: Key, filter: String, properties: &Properties) -> ReasonCode {
+        let filter = &*self.rewritten(client, filter);
         let options = self.sessions.get(session).and_then(|resident| resident.session.subscriptions.get(filter)).map(|held| held.options);
         let about = About::Subscription { filter, options: options.unwrap_or_default(), properties };
         self.tell(HookPoint::ClientUnsubscribe, client, about);
@@ -173,8 +275,33 @@ impl Worker {
         if let Outbox::Durable { queue, .. } = &resident.outbox {
             self.batch.delete_subscription(queue.id(), filter);
         }
-        self.shared.router.unsubscribe(filter, Address { worker: self.number, session });
+        let Some(resident) = self.sessions.get(session) else { return ReasonCode::UnspecifiedError };
+        self.leave_routes(&resident.session, session, filter);
+        if let Some(resident) = self.sessions.get_mut(session) {
+            // Of a group that has ended with this member nothing is left to upgrade; others are told apart by their own.
+            resident.memberships.retain(|member| member.is_in(Address { worker: self.number, session }));
+        }
+        Counters::count(&self.counters.unsubscribed);
         self.tell(HookPoint::SessionUnsubscribed, client, about);
+        self.publish_subscription_event(client, "unsubscribed", filter, None);
         ReasonCode::Success
     }
+}
+
+/// The filter for one client; `None` where it asks for something that the client does not have, or would become invalid.
+fn fill_filter(template: &str, client: &Client) -> Option<String> {
+    let (host, port) = (client.peer.ip().to_string(), client.peer.port().to_string());
+    let values = [
+        ("${clientid}", Some(&*client.client_id)),
+        ("${username}", client.username.as_deref()),
+        ("${host}", Some(&*host)),
+        ("${port}", Some(&*port)),
+    ];
+    let mut filter = template.to_owned();
+    for (place, value) in values.iter().filter(|(place, _)| template.contains(place)) {
+        // A name with wildcards or levels would widen the filter.
+        let value = value.filter(|value| !value.contains(['+', '#', '/']))?;
+        filter = filter.replace(place, value);
+    }
+    topic::filter_is_valid(&filter, usize::MAX).then_some(filter)
 }

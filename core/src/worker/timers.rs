@@ -14,6 +14,10 @@ pub(super) enum Due {
     KeepAlive(Key),
     /// A session may have a will to publish, or be at its end.
     Session(Key),
+    /// A connection that has sent too much may be read from again.
+    Resume(Key),
+    /// Messages may have to be sent again.
+    Retry(Key),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -68,8 +72,10 @@ impl Worker {
             // Sorted is the latest first here. The earliest of each is enough: it sets the next one where that is needed.
             let sorted = std::mem::take(&mut self.timers.heap).into_sorted_vec();
             let needed = sorted.into_iter().rev().filter(|Reverse(timer)| match timer.due {
-                Due::KeepAlive(key) => connections.get(key).is_some() && seen.insert((true, key)),
-                Due::Session(key) => sessions.get(key).is_some() && seen.insert((false, key)),
+                Due::KeepAlive(key) => connections.get(key).is_some() && seen.insert((0, key)),
+                Due::Resume(key) => connections.get(key).is_some() && seen.insert((1, key)),
+                Due::Retry(key) => connections.get(key).is_some() && seen.insert((2, key)),
+                Due::Session(key) => sessions.get(key).is_some() && seen.insert((3, key)),
             });
             self.timers.heap = needed.collect();
         }
@@ -77,6 +83,8 @@ impl Worker {
             match due {
                 Due::KeepAlive(connection) => self.check_keep_alive(connection),
                 Due::Session(session) => self.check_session(session),
+                Due::Resume(connection) => self.resume_reading(connection),
+                Due::Retry(connection) => self.retry(connection),
             }
         }
     }

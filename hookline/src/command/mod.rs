@@ -24,7 +24,13 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the broker
-    Serve(ConfigArguments),
+    Serve {
+        #[command(flatten)]
+        config: ConfigArguments,
+        /// Write this file when the broker serves, and remove it when it stops: for whoever has to wait for it
+        #[arg(long, value_name = "FILE")]
+        ready_file: Option<PathBuf>,
+    },
     /// Check the configuration: every error with its path, or a summary of what would run
     Check(ConfigArguments),
     /// Publish a message, or each line of standard input
@@ -68,7 +74,7 @@ impl ConfigArguments {
 /// Runs a command.
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command {
-        Command::Serve(arguments) => serve::run(arguments.sources()),
+        Command::Serve { config, ready_file } => serve::run(config.sources(), ready_file),
         Command::Check(arguments) => check(arguments.sources()),
         Command::Pub(arguments) => publish::run(arguments),
         Command::Sub(arguments) => subscribe::run(arguments),
@@ -94,8 +100,9 @@ fn check(sources: Sources) -> anyhow::Result<ExitCode> {
         Ok(loaded) => {
             let config = loaded.config;
             println!("{} is valid", loaded.origin);
-            for (name, listener) in config.listeners.tcp.iter().filter(|(_, listener)| listener.enable) {
-                println!("  listener tcp.{name} on {}", listener.bind);
+            for (kind, name, listener) in config.listeners.enabled() {
+                let zone = listener.zone.as_ref().map(|zone| format!(", zone {zone}")).unwrap_or_default();
+                println!("  listener {}.{name} on {}{zone}", kind.name(), listener.address(kind));
             }
             for (name, connector) in &config.connectors {
                 println!("  connector {name} ({})", connector.kind);

@@ -148,7 +148,7 @@ mod tests {
         let environment =
             [("HOOKLINE__LISTENERS__TCP__DEFAULT__BIND", "127.0.0.1:2"), ("HOOKLINE__MQTT__INFLIGHT_MAX", "7"), ("OTHER", "x")];
         let config = load_text(text, &["listeners.tcp.default.bind=127.0.0.1:3"], &environment).expect("valid");
-        assert_eq!(config.listeners.tcp["default"].bind.port(), 3);
+        assert_eq!(config.listeners.tcp["default"].bind.map(|bind| bind.port()), Some(3));
         assert_eq!((config.mqtt.inflight_max, config.mqtt.mqueue_max), (7, 6));
     }
 
@@ -179,7 +179,7 @@ mod tests {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas/json");
         for (name, schema) in schemas() {
             let stored = std::fs::read_to_string(folder.join(&name)).unwrap_or_default();
-            assert_eq!(stored, schema, "{name} is old; \"make schemas\" writes it anew");
+            assert!(stored == schema, "{name} is old; \"make schemas\" writes it anew");
         }
     }
 }

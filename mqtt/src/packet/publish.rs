@@ -43,6 +43,14 @@ impl<'a> Publish<'a> {
             _ => Properties::default(),
         };
         let aliased = topic.is_empty() && properties.number(PropertyId::TopicAlias).is_some();
+        // Section 3.3.2.3.4: no topic, and nothing that stands for it.
+        if topic.is_empty() && !aliased {
+            return Err(DecodeError::protocol("no topic and no topic alias"));
+        }
+        // [MQTT-3.3.2-14]
+        if properties.text(PropertyId::ResponseTopic).is_some_and(topic::has_wildcard) {
+            return Err(DecodeError::protocol("response topic with wildcards"));
+        }
         if !aliased && !topic::name_is_valid(topic, usize::MAX) {
             return Err(DecodeError::with(ReasonCode::TopicNameInvalid, "not a topic name"));
         }

@@ -3,6 +3,7 @@
 mod action;
 mod listener;
 mod mqtt;
+mod routing;
 mod store;
 
 use std::collections::BTreeMap;
@@ -12,8 +13,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use action::{Action, BuiltIn, Connector, Delivery, QueueBounds, Rule, RuleAction, WhenFull};
-pub use listener::{Listener, Listeners};
-pub use mqtt::Mqtt;
+pub use listener::{CertificateFiles, ClientAuth, Listener, Listeners, Tls, TlsVersion, TransportKind, WebSocket};
+pub use mqtt::{DefaultPriority, Mqtt, PeerCert, SharedStrategy, Zone};
+pub use routing::{AutoSubscribe, Ban, Delayed, Rewrite, RewriteAction, SlowSubscribers, Sys};
 pub use store::{DurabilityLevel, Store};
 
 /// The whole configuration.
@@ -28,6 +30,20 @@ pub struct Config {
     pub listeners: Listeners,
     /// Limits and session behaviour.
     pub mqtt: Mqtt,
+    /// Other limits and session behaviour for the listeners that choose them, by name.
+    pub zones: BTreeMap<String, Zone>,
+    /// Changes of topics, in their order.
+    pub rewrite: Vec<Rewrite>,
+    /// Subscriptions that every client gets.
+    pub auto_subscribe: Vec<AutoSubscribe>,
+    /// Who may not connect.
+    pub banned: Vec<Ban>,
+    /// Delayed messages.
+    pub delayed: Delayed,
+    /// What the broker publishes about itself.
+    pub sys: Sys,
+    /// Slow subscribers.
+    pub slow_subscribers: SlowSubscribers,
     /// The store and what an acknowledgement waits for.
     pub store: Store,
     /// Connections to outside systems, by name. `type` says which; `hookline check` lists the settings of a type.
@@ -49,11 +65,16 @@ pub struct Node {
     pub data_dir: PathBuf,
     /// Worker threads that serve clients; 0 is one for each processor.
     pub workers: usize,
+    /// Resident memory, bytes, from which on new connections are refused and messages of QoS 0 are dropped; 0 is 80 % of what
+    /// the machine or the container has.
+    pub memory_high_bytes: u64,
+    /// Seconds that a clean stop may take; what is not done by then is left to the next start.
+    pub stop_timeout_secs: u64,
 }
 
 impl Default for Node {
     fn default() -> Self {
-        Self { name: "hookline@127.0.0.1".into(), data_dir: "data".into(), workers: 0 }
+        Self { name: "hookline@127.0.0.1".into(), data_dir: "data".into(), workers: 0, memory_high_bytes: 0, stop_timeout_secs: 15 }
     }
 }
 

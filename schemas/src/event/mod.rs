@@ -72,6 +72,8 @@ pub enum DropReason {
     HopLimit,
     /// A hook refused it.
     Refused,
+    /// The broker is at its memory bound, and the message is of QoS 0.
+    Overload,
 }
 
 impl DropReason {
@@ -86,6 +88,7 @@ impl DropReason {
         DropReason::StoreFailed,
         DropReason::HopLimit,
         DropReason::Refused,
+        DropReason::Overload,
     ];
 
     /// The word in events and counters.
@@ -100,7 +103,16 @@ impl DropReason {
             DropReason::StoreFailed => "store_failed",
             DropReason::HopLimit => "hop_limit",
             DropReason::Refused => "refused",
+            DropReason::Overload => "overload",
         }
+    }
+
+    /// Whether a message is dropped as a whole, and not for one of its subscribers.
+    pub const fn is_of_publisher(self) -> bool {
+        matches!(
+            self,
+            DropReason::NoSubscribers | DropReason::StoreFailed | DropReason::HopLimit | DropReason::Refused | DropReason::Overload
+        )
     }
 }
 

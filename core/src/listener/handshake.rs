@@ -1,0 +1,355 @@
+//! From the first byte of a connection to its CONNECT, all within one deadline; and the login.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hookline_mqtt::packet::{ConnAck, Connect, Packet};
+use hookline_mqtt::{DecodeError, Properties, PropertyId, ReasonCode, Version, decode};
+use hookline_schemas::config::{PeerCert, TransportKind, WhenFull};
+use hookline_schemas::event::{About, HookPoint};
+use hookline_schemas::ports::Outcome;
+use hookline_schemas::{Certificate, Client};
+use rustls::{ServerConnection, StreamOwned};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::{HalfOpenPermit, Listener, worker_of};
+use crate::clock;
+use crate::mailbox::{ConnectionPermit, Mail, NewConnection};
+use crate::metrics::Turned;
+use crate::store::{Batch, Queue};
+use crate::transport::{Socket, Transport, Wire, proxy, tls, websocket};
+
+/// How long an answer to a stranger may take to be written, and the stranger to close after it.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// What a stranger may still send after it was refused, bytes: reading it keeps the answer from being lost.
+const LAST_BYTES_MAX: usize = 64 << 10;
+
+/// A connection whose transport is ready.
+struct Arrived {
+    transport: Transport,
+    peer: SocketAddr,
+    sock: SocketAddr,
+    certificate: Option<Certificate>,
+}
+
+/// A connection that is turned away, with what is said about it.
+struct TurnedAway(Turned, String);
+
+/// A CONNECT that is refused: with a reason, and properties for those who can read them.
+struct Refusal {
+    reason: ReasonCode,
+    properties: Properties,
+}
+
+impl From<ReasonCode> for Refusal {
+    fn from(reason: ReasonCode) -> Refusal {
+        Refusal { reason, properties: Properties::default() }
+    }
+}
+
+impl Listener {
+    /// Serves a stranger until it is a client, or gone.
+    pub(super) async fn handshake(&self, stream: TcpStream, peer: SocketAddr, permit: ConnectionPermit, half_open: HalfOpenPermit) {
+        let deadline = Instant::now() + Duration::from_secs(self.zone.limits.idle_timeout_secs);
+        let mut arrived = match timeout_at(deadline, self.open_transport(stream, peer)).await {
+            Ok(Ok(arrived)) => arrived,
+            Ok(Err(TurnedAway(turned, detail))) => return self.turned(turned, peer, &detail),
+            Err(_) => return self.turned(Turned::Timeout, peer, "nothing that leads to a CONNECT came in time"),
+        };
+        let (connect, input) = match timeout_at(deadline, self.read_connect(&mut arrived.transport)).await {
+            Ok(Ok(read)) => read,
+            Ok(Err((error, version))) => {
+                self.turned(Turned::NoConnect, arrived.peer, error.detail);
+                return self.answer(&mut arrived.transport, version, error.reason.into()).await;
+            }
+            Err(_) => return self.turned(Turned::Timeout, arrived.peer, "no whole CONNECT came in time"),
+        };
+        drop(half_open);
+        let (client, assigned) = match self.client(&connect, &arrived) {
+            Ok(client) => client,
+            Err(refusal) => {
+                self.turned(Turned::Refused, arrived.peer, refusal.reason.name());
+                return self.answer(&mut arrived.transport, Some(connect.version), refusal).await;
+            }
+        };
+        let mut outcome = Outcome::default();
+        if let Err(reason) = self.log_in(&client, &mut outcome) {
+            self.shared.hooks.tell(HookPoint::ClientConnack, &client, About::Answer(reason), &mut outcome);
+            self.record(&outcome);
+            return self.answer(&mut arrived.transport, Some(connect.version), reason.into()).await;
+        }
+        let transport = match arrived.transport.into_bare() {
+            Ok(transport) => transport,
+            Err(error) => return tracing::error!(%error, "cannot hand a connection over"),
+        };
+        let home = worker_of(&client.client_id, self.shared.mailboxes.len());
+        let new = NewConnection {
+            transport,
+            connect,
+            client: Arc::new(client),
+            zone: Arc::clone(&self.zone),
+            throttle: self.throttle.clone(),
+            assigned,
+            input,
+            outcome,
+            permit,
+        };
+        self.shared.mailboxes[home].post(Mail::Connection(Box::new(new)));
+    }
+
+    /// What comes before MQTT: the proxy's word, TLS, WebSocket.
+    async fn open_transport(&self, stream: TcpStream, peer: SocketAddr) -> Result<Arrived, TurnedAway> {
+        let sock = stream.local_addr().unwrap_or_else(|_| self.settings.address(self.kind));
+        let (mut peer, mut sock) = (peer, sock);
+        if self.settings.proxy_protocol {
+            if !self.proxies.is_empty() && !self.proxies.iter().any(|network| network.contains(&peer.ip().to_canonical())) {
+                return Err(TurnedAway(Turned::Proxy, "the peer is not in proxy_protocol_from".into()));
+            }
+            let said = proxy::take(&stream).await.map_err(|error| TurnedAway(Turned::Proxy, error.to_string()))?;
+            (peer, sock) = said.addresses.unwrap_or((peer, sock));
+            if !self.is_welcome(peer.ip()) {
+                return Err(TurnedAway(Turned::Address, "the address may not connect".into()));
+            }
+        }
+        let mut wire = Wire::Tcp(Socket::Waited(stream));
+        let mut certificate = None;
+        if let Some(tls) = &self.tls {
+            let refuse = |error: &dyn std::fmt::Display| TurnedAway(Turned::Tls, error.to_string());
+            let connection = ServerConnection::new(tls.config()).map_err(|error| refuse(&error))?;
+            let Wire::Tcp(socket) = wire else { unreachable!("it was made so above") };
+            wire = Wire::Tls(Box::new(StreamOwned::new(connection, socket)));
+            wire.drive(Wire::shake_hands).await.map_err(|error| refuse(&error))?;
+            certificate = wire.peer_certificate().and_then(tls::peer_certificate);
+        }
+        let transport = match self.kind {
+            TransportKind::Tcp | TransportKind::Tls => Transport::Plain(wire),
+            TransportKind::Ws | TransportKind::Wss => {
+                let accepted = websocket::accept(wire, &self.settings.websocket).await;
+                let (framed, forwarded) = accepted.map_err(|error| TurnedAway(Turned::WebSocket, error.to_string()))?;
+                let trusted = self.forwarders.iter().any(|network| network.contains(&peer.ip().to_canonical()));
+                if let Some(address) = forwarded.filter(|_| trusted) {
+                    peer.set_ip(address);
+                    if !self.is_welcome(address) {
+                        return Err(TurnedAway(Turned::Address, "the address may not connect".into()));
+                    }
+                }
+                Transport::WebSocket(Box::new(framed))
+            }
+        };
+        Ok(Arrived { transport, peer, sock, certificate })
+    }
+
+    /// Reads up to the end of the CONNECT; what came behind it comes with it.
+    async fn read_connect(&self, transport: &mut Transport) -> Result<(Connect, Vec<u8>), (DecodeError, Option<Version>)> {
+        let mut input = Vec::new();
+        let mut bytes = [0u8; 2048];
+        loop {
+            match transport.read_waiting(&mut bytes).await {
+                Ok(0) | Err(_) => return Err((DecodeError::protocol("the peer closed before its CONNECT was whole"), None)),
+                Ok(count) => input.extend_from_slice(&bytes[..count]),
+            }
+            // Anything else on this port, such as HTTP or TLS, is told by its first byte.
+            if input.first().is_some_and(|first| *first != 0x10) {
+                return Err((DecodeError::protocol("the first packet is no CONNECT"), None));
+            }
+            match decode(&input, Version::V311, self.zone.limits.connect_bytes_max) {
+                Ok(Some((Packet::Connect(connect), length))) => {
+                    input.drain(..length);
+                    return Ok((*connect, input));
+                }
+                Ok(Some(_)) => return Err((DecodeError::protocol("the first packet is no CONNECT"), None)),
+                Ok(None) => {}
+                Err(error) => return Err((error, announced_version(&input))),
+            }
+        }
+    }
+
+    /// Who the client is, and whether its identifier was assigned.
+    fn client(&self, connect: &Connect, arrived: &Arrived) -> Result<(Client, bool), Refusal> {
+        let limits = &self.zone.limits;
+        if !limits.server_reference.is_empty() {
+            let mut properties = Properties::default();
+            properties.push_text(PropertyId::ServerReference, &limits.server_reference);
+            return Err(Refusal { reason: ReasonCode::UseAnotherServer, properties });
+        }
+        check_properties(connect)?;
+        if let Some(will) = &connect.will {
+            // [MQTT-3.2.2-12] and [MQTT-3.2.2-13]
+            if will.qos as u8 > limits.qos_max {
+                return Err(ReasonCode::QoSNotSupported.into());
+            }
+            if will.retain && !limits.retain_available {
+                return Err(ReasonCode::RetainNotSupported.into());
+            }
+            if !hookline_mqtt::topic::name_is_valid(&will.topic, limits.topic_levels_max) {
+                return Err(ReasonCode::TopicNameInvalid.into());
+            }
+        }
+        let of_certificate = |what: PeerCert| {
+            let certificate = arrived.certificate.as_ref()?;
+            match what {
+                PeerCert::Disabled => None,
+                PeerCert::Cn => certificate.common_name.clone(),
+                PeerCert::Dn => Some(certificate.subject.clone()),
+            }
+        };
+        let username = of_certificate(limits.peer_cert_as_username).or_else(|| connect.username.clone());
+        let wanted = of_certificate(limits.peer_cert_as_client_id)
+            .or_else(|| username.clone().filter(|name| limits.username_as_client_id && !name.is_empty()))
+            .unwrap_or_else(|| connect.client_id.clone());
+        if wanted.len() > limits.client_id_bytes_max {
+            return Err(ReasonCode::ClientIdentifierNotValid.into());
+        }
+        let assigned = wanted.is_empty();
+        // [MQTT-3.1.3-8] Before 5.0 a client without an identifier cannot have a session to come back to; 3.1 demands one.
+        if assigned && (connect.version == Version::V31 || (connect.version == Version::V311 && !connect.clean_start)) {
+            return Err(ReasonCode::ClientIdentifierNotValid.into());
+        }
+        let client_id = if assigned { assigned_client_id() } else { wanted };
+        let session_expiry_secs = match (connect.version, connect.clean_start) {
+            (Version::V5, _) => connect.properties.number(PropertyId::SessionExpiryInterval).unwrap_or(0),
+            (_, true) => 0,
+            (_, false) => limits.session_expiry_secs,
+        };
+        let receive_maximum = connect.properties.number(PropertyId::ReceiveMaximum).unwrap_or(u32::from(u16::MAX));
+        let keep_alive_secs = match (connect.version, limits.server_keep_alive_secs) {
+            (Version::V5, told) if told > 0 => told,
+            _ => connect.keep_alive_secs,
+        };
+        let filled = self.settings.mountpoint.replace("${clientid}", &client_id);
+        let mountpoint = filled.replace("${username}", username.as_deref().unwrap_or(""));
+        // A name with a wildcard would make every filter of the client match more than it may.
+        if !mountpoint.is_empty() && !hookline_mqtt::topic::name_is_valid(&mountpoint, limits.topic_levels_max) {
+            return Err(ReasonCode::ClientIdentifierNotValid.into());
+        }
+        let client = Client {
+            client_id: client_id.into(),
+            username: username.map(Into::into),
+            peer: arrived.peer,
+            sock: arrived.sock,
+            listener: Arc::clone(&self.name),
+            version: connect.version,
+            clean_start: connect.clean_start,
+            keep_alive_secs,
+            session_expiry_secs: session_expiry_secs.min(limits.session_expiry_secs_max),
+            receive_maximum: receive_maximum as u16,
+            is_bridge: connect.is_bridge,
+            zone: Arc::clone(&self.zone.name),
+            mountpoint: mountpoint.into(),
+            certificate: arrived.certificate.clone().map(Box::new),
+            properties: connect.properties.clone(),
+            connected_at_ms: clock::now_ms(),
+        };
+        Ok((client, assigned))
+    }
+
+    /// Whether the client may come in: bans, then hooks.
+    fn log_in(&self, client: &Client, outcome: &mut Outcome) -> Result<(), ReasonCode> {
+        let banned = self.shared.bans.has_client(&client.client_id, client.username.as_deref());
+        if banned || self.shared.bans.is_flapping(&client.client_id, &self.zone.limits) {
+            self.turned(Turned::Banned, client.peer, &client.client_id);
+            return Err(ReasonCode::Banned);
+        }
+        for point in [HookPoint::ClientConnect, HookPoint::ClientAuthenticate] {
+            self.shared.hooks.tell(point, client, About::Client, outcome);
+            if let Some(reason) = outcome.refused() {
+                return Err(reason);
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers a CONNECT that is refused, where the version has a word for it.
+    async fn answer(&self, transport: &mut Transport, version: Option<Version>, refusal: Refusal) {
+        let Some(version) = version else { return };
+        let mut out = Vec::new();
+        ConnAck { session_present: false, reason: refusal.reason, properties: refusal.properties }.encode(&mut out, version);
+        let answer = async {
+            transport.write_waiting(&out).await?;
+            transport.say_goodbye();
+            rustix::net::shutdown(&*transport, rustix::net::Shutdown::Write)?;
+            // Closing on bytes that were not read would throw the answer away.
+            let mut bytes = [0u8; 1024];
+            let mut left = LAST_BYTES_MAX;
+            while left > 0 {
+                match transport.read_waiting(&mut bytes).await? {
+                    0 => break,
+                    count => left = left.saturating_sub(count),
+                }
+            }
+            io::Result::Ok(())
+        };
+        // The peer is a stranger that is being turned away: if it does not take the answer, so be it.
+        let _written = timeout(ANSWER_TIMEOUT, answer).await;
+    }
+
+    /// Writes what hooks want written about a client that does not come in.
+    fn record(&self, outcome: &Outcome) {
+        let mut batch = Batch::default();
+        // Strangers must not fill a queue beyond its bound.
+        let store = &self.shared.store;
+        let has_room = |queue: &Queue| {
+            let full = matches!(queue.when_full(), Some(WhenFull::Refuse | WhenFull::DropNewest));
+            if full {
+                queue.count_overflow();
+            }
+            !full
+        };
+        batch.records_of(outcome.records().filter(|(record, _)| store.queue(record.queue).is_some_and(|queue| has_room(&queue))));
+        if !batch.is_empty()
+            && let Err(error) = self.shared.store.commit(&mut batch)
+        {
+            tracing::error!(%error, "cannot record that a client was refused");
+        }
+    }
+}
+
+impl Wire {
+    /// Goes on with the TLS handshake.
+    fn shake_hands(&mut self) -> io::Result<()> {
+        let Wire::Tls(tls) = self else { return Ok(()) };
+        while tls.conn.is_handshaking() {
+            tls.conn.complete_io(&mut tls.sock)?;
+        }
+        Ok(())
+    }
+
+    /// The certificate that the client has shown.
+    fn peer_certificate(&self) -> Option<&[u8]> {
+        let Wire::Tls(tls) = self else { return None };
+        tls.conn.peer_certificates()?.first().map(|certificate| &**certificate)
+    }
+}
+
+/// What of a CONNECT's properties makes no sense, or is not served.
+fn check_properties(connect: &Connect) -> Result<(), Refusal> {
+    let method = connect.properties.text(PropertyId::AuthenticationMethod);
+    let data = connect.properties.iter().any(|property| property.id == PropertyId::AuthenticationData);
+    match method {
+        // Section 3.1.2.11.10
+        None if data => Err(ReasonCode::ProtocolError.into()),
+        Some(_) => Err(ReasonCode::BadAuthenticationMethod.into()),
+        None => Ok(()),
+    }
+}
+
+/// The version that a CONNECT names which cannot be read otherwise, so that the answer has its form.
+fn announced_version(input: &[u8]) -> Option<Version> {
+    let body = input.get(2..)?;
+    match body.get(..7)? {
+        [0, 4, b'M', b'Q', b'T', b'T', level] if *level >= 5 => Some(Version::V5),
+        [0, 4, b'M', b'Q', b'T', b'T', _] => Some(Version::V311),
+        _ => None,
+    }
+}
+
+/// An identifier for a client that has none.
+fn assigned_client_id() -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("hookline-{:x}-{:x}-{number:x}", clock::now_ms(), std::process::id())
+}

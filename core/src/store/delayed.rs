@@ -1,0 +1,85 @@
+//! Messages that wait for their time.
+
+use std::sync::atomic::Ordering;
+
+use hookline_schemas::Message;
+
+use super::{Batch, Error, Store, decode_message, keys};
+
+/// When a message is due, and a number that makes it one of its kind. Keys sort by time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DelayedKey {
+    due_ms: u64,
+    number: u64,
+}
+
+impl DelayedKey {
+    /// Milliseconds since the Unix epoch.
+    pub(crate) fn due_ms(self) -> u64 {
+        self.due_ms
+    }
+
+    pub(crate) fn number(self) -> u64 {
+        self.number
+    }
+
+    fn to_bytes(self) -> Vec<u8> {
+        [self.due_ms.to_be_bytes(), self.number.to_be_bytes()].concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<DelayedKey> {
+        Some(DelayedKey { due_ms: keys::number(bytes)?, number: keys::number(bytes.get(8..)?)? })
+    }
+}
+
+impl Batch {
+    /// Stores a message until its time.
+    pub(crate) fn put_delayed(&mut self, key: DelayedKey, message: Vec<u8>) {
+        self.put(keys::DELAYED, key.to_bytes(), message);
+    }
+
+    /// Takes a message from where it waited.
+    pub(crate) fn delete_delayed(&mut self, key: DelayedKey) {
+        self.delete(keys::DELAYED, key.to_bytes());
+    }
+}
+
+impl Store {
+    /// A new key for that time. It counts as waiting from now on.
+    pub(crate) fn new_delayed(&self, due_ms: u64) -> DelayedKey {
+        self.delayed_count.fetch_add(1, Ordering::Relaxed);
+        DelayedKey { due_ms, number: self.next_delayed.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// One waits no more.
+    pub(crate) fn forget_delayed(&self) {
+        self.delayed_count.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Messages that wait.
+    pub fn delayed_count(&self) -> usize {
+        self.delayed_count.load(Ordering::Relaxed)
+    }
+
+    /// Reads a message; `None`: it is not there, or damaged.
+    pub(crate) fn delayed(&self, key: DelayedKey) -> Result<Option<Message>, Error> {
+        let bytes = self.db.get_cf(self.family(keys::DELAYED), key.to_bytes()).map_err(|error| Error::Read(error.to_string()))?;
+        Ok(bytes.and_then(|bytes| decode_message(&bytes.into())))
+    }
+
+    /// All that wait, when the store is opened.
+    pub(super) fn stored_delayed(&self) -> Vec<DelayedKey> {
+        let mut found = Vec::new();
+        for pair in self.pairs(keys::DELAYED) {
+            match pair.map(|(key, _)| DelayedKey::from_bytes(&key)) {
+                Ok(Some(key)) => found.push(key),
+                Ok(None) => tracing::error!("a delayed message in the store has no valid key"),
+                Err(error) => tracing::error!(%error, "cannot read all delayed messages"),
+            }
+        }
+        let next = found.iter().map(|key| key.number + 1).max().unwrap_or(0);
+        self.next_delayed.store(next, Ordering::Relaxed);
+        self.delayed_count.store(found.len(), Ordering::Relaxed);
+        found
+    }
+}

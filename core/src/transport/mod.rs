@@ -1,0 +1,233 @@
+//! What carries MQTT: TCP, TLS, WebSocket, or WebSocket in TLS. One type for all, without blocking and without a runtime
+//! of its own: listeners drive it until the CONNECT is read, workers from then on.
+//!
+//! In: bytes of a socket.
+//! Out: bytes of MQTT, and back.
+
+/// The PROXY protocol.
+pub(crate) mod proxy;
+/// Certificates, and what clients show of theirs.
+pub(crate) mod tls;
+/// WebSocket: the upgrade, and MQTT in frames.
+pub(crate) mod websocket;
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustls::{ServerConnection, StreamOwned};
+
+use websocket::Framed;
+
+/// A connection's bytes.
+#[derive(Debug)]
+pub(crate) enum Transport {
+    Plain(Wire),
+    WebSocket(Box<Framed>),
+}
+
+/// What is below WebSocket, or below MQTT itself.
+#[derive(Debug)]
+pub(crate) enum Wire {
+    Tcp(Socket),
+    Tls(Box<StreamOwned<ServerConnection, Socket>>),
+}
+
+/// A socket that never blocks: with the runtime that waits for it, then without.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Waited(tokio::net::TcpStream),
+    Bare(std::net::TcpStream),
+    /// Between the two.
+    Gone,
+}
+
+impl Transport {
+    /// Reads bytes of MQTT; 0 is the end.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Transport::Plain(wire) => wire.read(buffer),
+            Transport::WebSocket(framed) => framed.read(buffer),
+        }
+    }
+
+    /// Takes bytes of MQTT to be sent; what it takes may not have left yet: see [`Transport::flush`].
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Transport::Plain(wire) => wire.write(bytes),
+            Transport::WebSocket(framed) => framed.write(bytes),
+        }
+    }
+
+    /// Sends what was taken.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Transport::Plain(wire) => wire.flush(),
+            Transport::WebSocket(framed) => framed.flush(),
+        }
+    }
+
+    /// Whether there may be bytes to read that the socket does not show any more.
+    pub(crate) fn reads_ahead(&self) -> bool {
+        !matches!(self, Transport::Plain(Wire::Tcp(_)))
+    }
+
+    /// Says that nothing more will come, as far as the protocol below has a word for it.
+    pub(crate) fn say_goodbye(&mut self) {
+        if let Transport::WebSocket(framed) = self {
+            framed.close();
+        }
+        if let Wire::Tls(tls) = self.wire_mut() {
+            tls.conn.send_close_notify();
+        }
+        // A peer that does not take it learns it from the end of the connection.
+        drop(self.flush());
+    }
+
+    pub(crate) fn wire(&self) -> &Wire {
+        match self {
+            Transport::Plain(wire) => wire,
+            Transport::WebSocket(framed) => framed.wire(),
+        }
+    }
+
+    fn wire_mut(&mut self) -> &mut Wire {
+        match self {
+            Transport::Plain(wire) => wire,
+            Transport::WebSocket(framed) => framed.wire_mut(),
+        }
+    }
+
+    /// Takes the socket from the runtime, for a worker's own epoll set.
+    pub(crate) fn into_bare(mut self) -> io::Result<Transport> {
+        let socket = self.wire_mut().socket_mut();
+        if let Socket::Waited(waited) = std::mem::replace(socket, Socket::Gone) {
+            *socket = Socket::Bare(waited.into_std()?);
+        }
+        Ok(self)
+    }
+}
+
+impl AsFd for Transport {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self.wire().socket() {
+            Socket::Waited(socket) => socket.as_fd(),
+            Socket::Bare(socket) => socket.as_fd(),
+            Socket::Gone => unreachable!("a socket is gone only inside into_bare"),
+        }
+    }
+}
+
+impl Wire {
+    pub(crate) fn socket(&self) -> &Socket {
+        match self {
+            Wire::Tcp(socket) => socket,
+            Wire::Tls(tls) => &tls.sock,
+        }
+    }
+
+    fn socket_mut(&mut self) -> &mut Socket {
+        match self {
+            Wire::Tcp(socket) => socket,
+            Wire::Tls(tls) => &mut tls.sock,
+        }
+    }
+
+    /// Runs `step` until it does not ask to wait any more. Only while the runtime has the socket.
+    pub(crate) async fn drive<T>(&mut self, mut step: impl FnMut(&mut Wire) -> io::Result<T>) -> io::Result<T> {
+        loop {
+            match step(self) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.ready().await?,
+                other => return other,
+            }
+        }
+    }
+
+    /// Waits until the socket has or takes bytes.
+    async fn ready(&self) -> io::Result<()> {
+        let Socket::Waited(socket) = self.socket() else { return Err(io::ErrorKind::NotConnected.into()) };
+        let wants_write = matches!(self, Wire::Tls(tls) if tls.conn.wants_write());
+        let interest =
+            if wants_write { tokio::io::Interest::READABLE | tokio::io::Interest::WRITABLE } else { tokio::io::Interest::READABLE };
+        socket.ready(interest).await.map(drop)
+    }
+
+    /// Waits until the socket takes bytes.
+    async fn writable(&self) -> io::Result<()> {
+        let Socket::Waited(socket) = self.socket() else { return Err(io::ErrorKind::NotConnected.into()) };
+        socket.writable().await
+    }
+}
+
+impl Transport {
+    /// Reads, and waits for it. Only while the runtime has the socket.
+    pub(crate) async fn read_waiting(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wire().ready().await?,
+                other => return other,
+            }
+        }
+    }
+
+    /// Writes all, and waits for it. Only while the runtime has the socket.
+    pub(crate) async fn write_waiting(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        loop {
+            let result = if bytes.is_empty() { self.flush().map(|()| 0) } else { self.write(bytes) };
+            match result {
+                Ok(_) if bytes.is_empty() => return Ok(()),
+                Ok(count) => bytes = &bytes[count..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wire().writable().await?,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl Read for Wire {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Wire::Tcp(socket) => socket.read(buffer),
+            Wire::Tls(tls) => tls.read(buffer),
+        }
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Wire::Tcp(socket) => socket.write(bytes),
+            Wire::Tls(tls) => tls.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Wire::Tcp(_) => Ok(()),
+            Wire::Tls(tls) => tls.flush(),
+        }
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Socket::Waited(socket) => socket.try_read(buffer),
+            Socket::Bare(socket) => socket.read(buffer),
+            Socket::Gone => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Socket::Waited(socket) => socket.try_write(bytes),
+            Socket::Bare(socket) => socket.write(bytes),
+            Socket::Gone => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,119 @@
+//! Retained messages for new subscriptions: page by page, each when the client has taken the one before.
+
+use std::sync::Arc;
+
+use hookline_mqtt::QoS;
+use hookline_schemas::Message;
+use hookline_schemas::event::DropReason;
+
+use super::deferred::Deferred;
+use super::{Outbox, Worker};
+use crate::router::effective_qos;
+use crate::session::Waiting;
+use crate::slab::Key;
+use crate::store::{QueueTarget, encode_message};
+
+/// What a new subscription has still to get.
+#[derive(Debug)]
+pub(super) struct Scan {
+    /// As the router knows it.
+    pub(super) filter: Box<str>,
+    pub(super) flags: u8,
+    pub(super) from: Option<Arc<str>>,
+}
+
+/// Messages of one page.
+const PAGE: usize = 64;
+/// Pages of one turn, of all sessions together.
+const PAGES_MAX: usize = 16;
+
+impl Worker {
+    /// Begins to send what new subscriptions get.
+    pub(super) fn start_scans(&mut self, session: Key, scans: Vec<Scan>) {
+        if let Some(resident) = self.sessions.get_mut(session).filter(|_| !scans.is_empty()) {
+            resident.scans.extend(scans);
+            self.scanning.push_back(session);
+        }
+    }
+
+    /// Goes on where a client has taken what it got.
+    pub(super) fn resume_scans(&mut self, session: Key) {
+        let waits = self.sessions.get(session).is_some_and(|resident| !resident.scans.is_empty());
+        if waits && !self.scanning.contains(&session) {
+            self.scanning.push_back(session);
+        }
+    }
+
+    /// Sends the next pages.
+    pub(super) fn scan_retained(&mut self) {
+        for _ in 0..PAGES_MAX {
+            let Some(session) = self.scanning.pop_front() else { return };
+            if self.scan(session) {
+                self.scanning.push_back(session);
+            }
+        }
+    }
+
+    /// Sends one page to a session; whether it can take another one at once.
+    fn scan(&mut self, session: Key) -> bool {
+        let Some(resident) = self.sessions.get_mut(session) else { return false };
+        let Some(connection) = resident.connection.and_then(|key| self.connections.get(key)) else {
+            resident.scans.clear();
+            return false;
+        };
+        let waiting = match &resident.outbox {
+            Outbox::Memory(waiting) => waiting.len() as u64,
+            Outbox::Durable { queue, .. } => queue.pending(),
+        };
+        // The end of what waits, and of what is being written, brings it back here.
+        if waiting >= PAGE as u64 || connection.backlog() > connection.zone.limits.output_bytes_max / 2 {
+            return false;
+        }
+        let Some(scan) = resident.scans.front_mut() else { return false };
+        let page = self.shared.retained.page(&scan.filter, scan.from.as_deref(), PAGE);
+        let flags = scan.flags;
+        scan.from = page.next;
+        if scan.from.is_none() {
+            resident.scans.pop_front();
+        }
+        let more = !resident.scans.is_empty();
+        self.send_retained(session, page.messages, flags);
+        more
+    }
+
+    fn send_retained(&mut self, session: Key, messages: Vec<Arc<Message>>, flags: u8) {
+        let mut stored = false;
+        for message in messages {
+            let Some(resident) = self.sessions.get_mut(session) else { return };
+            let identifiers = resident.session.identifiers(&message.topic).collect();
+            if effective_qos(message.qos, flags) == QoS::AtMostOnce {
+                self.deliver_qos0(session, &message, flags, identifiers);
+                continue;
+            }
+            match &mut resident.outbox {
+                Outbox::Memory(waiting) => {
+                    // A page comes only when there is room for it.
+                    let limits = &resident.zone.limits;
+                    let count_max = limits.mqueue_max.max(2 * PAGE);
+                    let dropped = waiting.push(Waiting { message, flags, identifiers, lease: None }, 0, count_max, limits.mqueue_bytes_max);
+                    for dropped in dropped {
+                        self.drop_delivery(session, &dropped.message, DropReason::QueueFull);
+                    }
+                }
+                // What must arrive goes through the queue.
+                Outbox::Durable { queue, .. } => {
+                    if queue.when_full().is_some() {
+                        self.drop_delivery(session, &message, DropReason::QueueFull);
+                        continue;
+                    }
+                    self.batch.record(&[QueueTarget { queue: queue.id(), flags }], |out| encode_message(out, &message));
+                    stored = true;
+                }
+            }
+        }
+        if stored {
+            self.defer(Deferred::Pump { session });
+        }
+        self.pump(session);
+    }
+}
