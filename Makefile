@@ -19,7 +19,7 @@ build:           ## Build the binary
 	@./setup progress & progress=$$!; trap "kill $$progress 2>/dev/null" EXIT; cargo build $(CARGO_FLAGS)
 
 test: build      ## Install and start the servers that the tests need, run everything, and take them down
-	@export HOOKLINE_TEST_PYTHON=$$(./setup test | tail -n 1); \
+	@clients=$$(./setup test | tail -n 1); eval "$$clients"; \
 	trap "integration-tests/services down" EXIT; \
 	integration-tests/services up; \
 	eval "$$(integration-tests/services env)"; \

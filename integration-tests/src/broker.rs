@@ -1,5 +1,6 @@
 //! The broker, started as its user would: the binary, a configuration file, a data folder.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -18,7 +19,8 @@ const START: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Broker {
     child: Child,
-    address: SocketAddr,
+    /// Of each listener, by names such as `tcp.default`.
+    addresses: BTreeMap<String, SocketAddr>,
     folder: PathBuf,
 }
 
@@ -54,23 +56,23 @@ impl Broker {
             .stderr(stderr)
             .spawn()
             .expect("the broker starts");
-        let mut broker = Broker { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), folder: folder.to_owned() };
-        broker.address = eventually("the broker is ready", START, || {
+        let mut broker = Broker { child, addresses: BTreeMap::new(), folder: folder.to_owned() };
+        broker.addresses = eventually("the broker is ready", START, || {
             if let Ok(Some(status)) = broker.child.try_wait() {
                 panic!("the broker ended: {status}\n{}", broker.log());
             }
-            broker.ready_address(started_at)
+            broker.ready_addresses(started_at)
         });
         broker
     }
 
-    fn ready_address(&self, from: u64) -> Option<SocketAddr> {
+    fn ready_addresses(&self, from: u64) -> Option<BTreeMap<String, SocketAddr>> {
         let log = std::fs::read(self.folder.join("log")).ok()?;
         let new = log.get(usize::try_from(from).ok()?..)?;
         let line = BufReader::new(new).lines().map_while(Result::ok).find(|line| line.contains("hookline is ready"))?;
         let line: serde_json::Value = serde_json::from_str(&line).ok()?;
-        let listeners = line["fields"]["listeners"].as_str()?.to_owned();
-        listeners.split(' ').find_map(|pair| pair.strip_prefix("tcp.default="))?.parse().ok()
+        let listeners = line["fields"]["listeners"].as_str()?;
+        listeners.split(' ').map(|pair| pair.split_once('=').and_then(|(name, at)| Some((name.to_owned(), at.parse().ok()?)))).collect()
     }
 
     /// What it has logged.
@@ -80,12 +82,17 @@ impl Broker {
 
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.address_of("tcp.default")
+    }
+
+    /// Where a listener listens, such as `tls.default`.
+    pub fn address_of(&self, listener: &str) -> SocketAddr {
+        *self.addresses.get(listener).unwrap_or_else(|| panic!("there is no listener {listener}: {:?}", self.addresses))
     }
 
     /// A client with that identifier.
     pub fn connect(&self, options: &Options) -> Client {
-        Client::connect(self.address, options).unwrap_or_else(|error| panic!("connects: {error}\n{}", self.log()))
+        Client::connect(self.address(), options).unwrap_or_else(|error| panic!("connects: {error}\n{}", self.log()))
     }
 
     /// The process.

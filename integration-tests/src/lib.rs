@@ -2,6 +2,8 @@
 
 /// The broker, as a process.
 pub mod broker;
+/// Certificates, as files.
+pub mod certificates;
 /// Kafka, read independently.
 pub mod kafka;
 /// PostgreSQL, read independently.

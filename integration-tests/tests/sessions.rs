@@ -1,6 +1,5 @@
 //! What a client may expect of its session, told with Hookline's own client and with mosquitto's.
 
-use std::process::Command;
 use std::time::Duration;
 
 use hookline_integration_tests::broker::Broker;
@@ -295,31 +294,4 @@ fn a_hostile_packet_ends_its_own_connection_only() {
     stream.read_exact(&mut connack).expect("a CONNECT in single bytes is as good");
     assert_eq!(connack, [0x20, 2, 0, 0]);
     bystander.ping().expect("nobody else is hurt");
-}
-
-#[test]
-fn mosquitto_and_paho_are_served() {
-    let folder = folder();
-    let broker = broker(&folder);
-    let port = broker.address().port().to_string();
-    for version in ["31", "311", "5"] {
-        let topic = format!("m/{version}");
-        let mut sub = Command::new("mosquitto_sub");
-        sub.args(["-p", &port, "-V", version, "-t", &topic, "-q", "2", "-C", "3", "-W", "20", "-i", &format!("sub-{version}")]);
-        let sub = sub.stdout(std::process::Stdio::piped()).spawn().expect("mosquitto_sub runs");
-        std::thread::sleep(Duration::from_millis(500));
-        for qos in ["0", "1", "2"] {
-            let status = Command::new("mosquitto_pub")
-                .args(["-p", &port, "-V", version, "-t", &topic, "-q", qos, "-m", qos])
-                .status()
-                .expect("mosquitto_pub runs");
-            assert!(status.success(), "version {version} QoS {qos}");
-        }
-        let output = sub.wait_with_output().expect("mosquitto_sub ends");
-        assert_eq!(String::from_utf8_lossy(&output.stdout), "0\n1\n2\n", "version {version}");
-    }
-    let python = std::env::var("HOOKLINE_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/paho_client.py");
-    let output = Command::new(python).args([script, &port]).output().expect("python runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -43,7 +43,7 @@ fn refuses_what_the_specification_forbids() {
     refuses(&[0x30, 5, 0, 3, 0xED, 0xA0, 0x80], Version::V311, MalformedPacket); // a surrogate
     refuses(&[0x30, 3, 0, 1, 0], Version::V311, MalformedPacket); // U+0000
     refuses(&[0x30, 3, 0, 1, b'#'], Version::V311, TopicNameInvalid);
-    refuses(&[0x30, 2, 0, 0], Version::V311, TopicNameInvalid); // empty
+    refuses(&[0x30, 2, 0, 0], Version::V311, ProtocolError); // empty
     refuses(&[0x80, 6, 0, 1, 0, 1, b'a', 0], Version::V311, MalformedPacket); // flags of SUBSCRIBE
     refuses(&[0x82, 2, 0, 1], Version::V311, ProtocolError); // no filter
     refuses(&[0x62, 1, 0], Version::V311, MalformedPacket); // ends early
