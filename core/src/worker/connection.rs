@@ -93,6 +93,8 @@ impl End {
 const LINGER: Duration = Duration::from_secs(5);
 /// Memory that a connection keeps for its next packets; what is larger goes back.
 const BUFFER_KEPT: usize = 4 << 10;
+/// What a DISCONNECT takes beside its reason string, at most.
+const DISCONNECT_BYTES: usize = 12;
 /// Reads of one connection in a row, where its transport reads ahead; then the others have their turn.
 const READS_MAX: usize = 8;
 
@@ -328,8 +330,9 @@ impl Worker {
         let mut properties = Properties::default();
         if let Some(connection) = self.connections.get(key) {
             tracing::debug!(client = %connection.client.client_id, peer = %connection.client.peer, %error, "protocol error");
-            // [MQTT-3.1.2-29] The client may have asked for no more than the code.
-            if connection.client.properties.number(PropertyId::RequestProblemInformation) != Some(0) {
+            // [MQTT-3.1.2-29] The client may have asked for no more than the code; [MQTT-3.14.2-3] or have no room for it.
+            let wants = connection.client.properties.number(PropertyId::RequestProblemInformation) != Some(0);
+            if wants && connection.packet_bytes_max >= error.detail.len() + DISCONNECT_BYTES {
                 properties.push_text(PropertyId::ReasonString, error.detail);
             }
         }
