@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::thread::JoinHandle;
 
 use hookline_schemas::config::{Config, Store as StoreSettings};
@@ -80,6 +80,7 @@ impl Broker {
             slow: config.slow_subscribers.clone(),
             slowest: Mutex::default(),
             strangers: Strangers::default(),
+            sessions: AtomicUsize::new(0),
             overload: AtomicBool::new(false),
             exclusive: Mutex::default(),
             store: Arc::clone(&store),

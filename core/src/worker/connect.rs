@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hookline_mqtt::packet::{ConnAck, Will};
@@ -29,6 +30,10 @@ impl Worker {
         let client = Arc::clone(&new.client);
         if !self.may_take_over(&client.client_id, &new.zone.limits) {
             return self.refuse_arrival(new, ReasonCode::ConnectionRateExceeded);
+        }
+        let is_new = !self.by_client.contains_key(&client.client_id);
+        if is_new && self.shared.sessions.load(Ordering::Relaxed) >= new.zone.limits.sessions_max {
+            return self.refuse_arrival(new, ReasonCode::QuotaExceeded);
         }
         self.end_older_connection(&client.client_id, new.connect.clean_start);
         let kept = self.by_client.get(&client.client_id).copied();
@@ -126,6 +131,7 @@ impl Worker {
         let key = self.sessions.insert_with(|_| resident);
         self.by_client.insert(Arc::clone(&client.client_id), key);
         Counters::count(&self.counters.sessions_created);
+        self.shared.sessions.fetch_add(1, Ordering::Relaxed);
         self.tell(HookPoint::SessionCreated, client, About::Client);
         key
     }
@@ -303,6 +309,7 @@ impl Worker {
         let key = self.sessions.insert_with(|_| resident);
         self.by_client.insert(Arc::clone(&client.client_id), key);
         Counters::count(&self.counters.sessions_created);
+        self.shared.sessions.fetch_add(1, Ordering::Relaxed);
         let held: Vec<_> = match self.sessions.get(key) {
             Some(resident) => resident.session.subscriptions.iter().map(|(filter, held)| (filter.clone(), *held)).collect(),
             None => Vec::new(),

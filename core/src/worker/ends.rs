@@ -1,6 +1,7 @@
 //! Ends: of connections, with their wills, and of sessions.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hookline_mqtt::packet::Will;
@@ -136,6 +137,7 @@ impl Worker {
         let client_id = Arc::clone(&resident.session.client.client_id);
         self.by_client.remove(&client_id);
         Counters::count(&self.counters.sessions_ended);
+        self.shared.sessions.fetch_sub(1, Ordering::Relaxed);
         let filters: Vec<Box<str>> = resident.session.subscriptions.keys().cloned().collect();
         for filter in &filters {
             self.leave_routes(&resident.session, session, filter);

@@ -24,7 +24,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::{Duration, Instant};
 
 use hookline_mqtt::packet::Will;
@@ -68,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) slow: SlowSubscribers,
     pub(crate) slowest: Mutex<Slow>,
     pub(crate) strangers: Strangers,
+    /// Sessions of all workers.
+    pub(crate) sessions: AtomicUsize,
     /// Memory is at its bound.
     pub(crate) overload: AtomicBool,
     /// Who holds an exclusive subscription.

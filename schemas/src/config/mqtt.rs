@@ -75,6 +75,8 @@ pub struct Mqtt {
     pub topic_alias_max: u16,
     /// Topic aliases that the broker sets for what it sends, where the client allows it.
     pub topic_alias_out_max: u16,
+    /// Sessions of all clients, with and without a connection; a further client is refused (0x97).
+    pub sessions_max: usize,
     /// Seconds that a session of MQTT 3.1.1 with clean session 0 outlives its connection.
     pub session_expiry_secs: u32,
     /// The longest session expiry that a client of MQTT 5 gets, seconds; 4294967295 is for ever.
@@ -160,6 +162,7 @@ impl Default for Mqtt {
             filters_per_subscribe_max: 1000,
             topic_alias_max: 64,
             topic_alias_out_max: 16,
+            sessions_max: 5_000_000,
             session_expiry_secs: 7200,
             session_expiry_secs_max: u32::MAX,
             message_expiry_secs_max: u32::MAX,
