@@ -85,7 +85,7 @@ impl Broker {
             exclusive: Mutex::default(),
             store: Arc::clone(&store),
             router: Router::default(),
-            retained: Retained::new(retained, zones.default.limits.retained_expiry_secs),
+            retained: Retained::new(retained),
             zones,
             hooks,
             mailboxes,

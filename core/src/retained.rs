@@ -44,11 +44,12 @@ const LOOK_MAX: usize = 2048;
 const OVERHEAD: usize = 256;
 
 impl Retained {
-    /// Takes in what the store has kept.
-    pub(crate) fn new(messages: Vec<Message>, expiry_secs: u32) -> Retained {
+    /// Takes in what the store has kept, and whose time is not over.
+    pub(crate) fn new(messages: Vec<Message>) -> Retained {
         let retained = Retained::default();
-        for message in messages {
-            retained.set(Arc::new(message), expiry_secs);
+        let now_ms = clock::now_ms();
+        for message in messages.into_iter().filter(|message| expires_at_ms(message) > now_ms) {
+            retained.set(Arc::new(message));
         }
         retained
     }
@@ -67,11 +68,9 @@ impl Retained {
         has_place && bytes <= limits.retained_bytes_max && message.payload.len() <= limits.retained_payload_bytes_max
     }
 
-    /// Takes the place of what the topic had. `expiry_secs` holds for a message that has no expiry of its own; 0 is for ever.
-    pub(crate) fn set(&self, message: Arc<Message>, expiry_secs: u32) {
-        let own = message.properties.number(PropertyId::MessageExpiryInterval);
-        let secs = own.or((expiry_secs > 0).then_some(expiry_secs));
-        let expires_at_ms = secs.map_or(u64::MAX, |secs| message.received_at_ms + u64::from(secs) * 1000);
+    /// Takes the place of what the topic had.
+    pub(crate) fn set(&self, message: Arc<Message>) {
+        let expires_at_ms = expires_at_ms(&message);
         let mut table = self.table.write();
         table.bytes += size(&message);
         if let Some(before) = table.messages.insert(Arc::clone(&message.topic), Kept { message, expires_at_ms }) {
@@ -86,8 +85,8 @@ impl Retained {
         }
     }
 
-    /// Removes those whose time is over, looking at `count` topics from `from` on: their topics, and where to go on.
-    pub(crate) fn expire(&self, from: &str, count: usize) -> (Vec<Arc<str>>, Option<Arc<str>>) {
+    /// Removes those whose time is over, looking at `count` topics from `from` on: how many, and where to go on.
+    pub(crate) fn expire(&self, from: &str, count: usize) -> (usize, Option<Arc<str>>) {
         let now_ms = clock::now_ms();
         let mut table = self.table.write();
         let range = || (Bound::Included(from), Bound::Unbounded);
@@ -99,12 +98,12 @@ impl Retained {
                 table.bytes -= size(&kept.message);
             }
         }
-        (over, next)
+        (over.len(), next)
     }
 
-    /// Those that a filter matches, in the order of their topics, from `from` on: at most `count`. Only topics with the
-    /// filter's beginning are looked at, and of them a bounded number.
-    pub(crate) fn page(&self, filter: &str, from: Option<&str>, count: usize) -> Page {
+    /// Those that a filter matches, in the order of their topics, from `from` on: at most `count`, and no more when they have
+    /// `bytes_max`. Only topics with the filter's beginning are looked at, and of them a bounded number.
+    pub(crate) fn page(&self, filter: &str, from: Option<&str>, count: usize, bytes_max: usize) -> Page {
         let now_ms = clock::now_ms();
         let table = self.table.read();
         let live = |kept: &Kept| (kept.expires_at_ms > now_ms).then(|| Arc::clone(&kept.message));
@@ -116,17 +115,25 @@ impl Retained {
         let range = table.messages.range::<str, _>((Bound::Included(from.unwrap_or(beginning)), Bound::Unbounded));
         let near = range.take_while(|(name, _)| name.starts_with(beginning));
         let mut page = Page { messages: Vec::new(), next: None };
+        let mut bytes = 0;
         for (looked, (name, kept)) in near.enumerate() {
-            if looked == LOOK_MAX || page.messages.len() == count {
+            if looked == LOOK_MAX || page.messages.len() == count || bytes >= bytes_max {
                 page.next = Some(Arc::clone(name));
                 break;
             }
             if topic::matches(filter, name) {
+                bytes += size(&kept.message);
                 page.messages.extend(live(kept));
             }
         }
         page
     }
+}
+
+/// Milliseconds since the Unix epoch; `u64::MAX` is never.
+pub(crate) fn expires_at_ms(message: &Message) -> u64 {
+    let secs = message.properties.number(PropertyId::MessageExpiryInterval);
+    secs.map_or(u64::MAX, |secs| message.received_at_ms + u64::from(secs) * 1000)
 }
 
 fn size(message: &Message) -> usize {
@@ -145,14 +152,14 @@ mod tests {
     fn pages_hold_together_what_matches() {
         let retained = Retained::default();
         for n in 0..5000 {
-            retained.set(message(&format!("a/{n:04}/{}", if n % 1000 == 0 { "hit" } else { "miss" })), 0);
+            retained.set(message(&format!("a/{n:04}/{}", if n % 1000 == 0 { "hit" } else { "miss" })));
         }
-        retained.set(message("a"), 0);
-        retained.set(message("b"), 0);
+        retained.set(message("a"));
+        retained.set(message("b"));
         let collect = |filter: &str, count| {
             let (mut found, mut pages, mut from) = (Vec::new(), 0, None);
             loop {
-                let page = retained.page(filter, from.as_deref(), count);
+                let page = retained.page(filter, from.as_deref(), count, usize::MAX);
                 assert!(page.messages.len() <= count);
                 found.extend(page.messages.iter().map(|message| message.topic.to_string()));
                 pages += 1;
@@ -174,16 +181,18 @@ mod tests {
     fn bytes_are_counted_and_what_is_over_is_removed() {
         let retained = Retained::default();
         let limits = Mqtt { retained_max: 2, retained_bytes_max: 600, ..Mqtt::default() };
-        retained.set(message("a"), 0);
-        retained.set(message("a"), 0);
+        retained.set(message("a"));
+        retained.set(message("a"));
         assert!(retained.has_room(&message("a"), &limits) && retained.has_room(&message("b"), &limits));
         let large = Message { payload: vec![0; 200].into(), ..Message::internal("b", "") };
         assert!(!retained.has_room(&large, &limits));
-        retained.set(Arc::new(Message { received_at_ms: 1, ..Message::internal("old", "x") }), 5);
+        let mut old = Message { received_at_ms: 1, ..Message::internal("old", "x") };
+        old.properties.push_number(PropertyId::MessageExpiryInterval, 5);
+        retained.set(Arc::new(old));
         assert!(!retained.has_room(&message("c"), &limits));
-        assert!(retained.page("old", None, 1).messages.is_empty(), "its time is over");
+        assert!(retained.page("old", None, 1, 1).messages.is_empty(), "its time is over");
         let (over, next) = retained.expire("", 10);
-        assert_eq!((over.len(), next, retained.len()), (1, None, 1));
+        assert_eq!((over, next, retained.len()), (1, None, 1));
         retained.clear("a");
         assert_eq!(retained.table.read().bytes, 0);
     }

@@ -12,7 +12,6 @@ use tokio::sync::watch;
 use crate::clock;
 use crate::mailbox::Mail;
 use crate::metrics::{Counters, Totals};
-use crate::store::Batch;
 use crate::worker::Shared;
 
 /// The task that reports.
@@ -165,17 +164,11 @@ impl Reporter {
         }
     }
 
-    /// Removes some of the retained messages whose time is over.
+    /// Removes some of the retained messages whose time is over. Only from memory: a worker may just have stored the next one of
+    /// a topic. The store gives them up when it is opened.
     fn expire_retained(&mut self) {
-        let (over, next) = self.shared.retained.expire(&self.expire_from, EXPIRE_LOOK);
+        let (_, next) = self.shared.retained.expire(&self.expire_from, EXPIRE_LOOK);
         self.expire_from = next.map_or_else(String::new, |next| next.to_string());
-        let mut batch = Batch::default();
-        over.iter().for_each(|topic| batch.delete_retained(topic));
-        if !batch.is_empty()
-            && let Err(error) = self.shared.store.commit(&mut batch)
-        {
-            tracing::warn!(%error, "retained messages whose time is over stay in the store until the next start");
-        }
     }
 }
 

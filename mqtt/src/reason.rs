@@ -129,6 +129,8 @@ impl ReasonCode {
             | ReasonCode::ServerBusy
             | ReasonCode::QuotaExceeded
             | ReasonCode::ConnectionRateExceeded
+            | ReasonCode::UseAnotherServer
+            | ReasonCode::ServerMoved
             | ReasonCode::UnspecifiedError => Some(3),
             ReasonCode::BadUserNameOrPassword => Some(4),
             ReasonCode::NotAuthorized | ReasonCode::Banned => Some(5),

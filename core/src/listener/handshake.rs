@@ -128,7 +128,7 @@ impl Listener {
         let transport = match self.kind {
             TransportKind::Tcp | TransportKind::Tls => Transport::Plain(wire),
             TransportKind::Ws | TransportKind::Wss => {
-                let accepted = websocket::accept(wire, &self.settings.websocket).await;
+                let accepted = websocket::accept(wire, &self.settings.websocket, &self.forwarders).await;
                 let (framed, forwarded) = accepted.map_err(|error| TurnedAway(Turned::WebSocket, error.to_string()))?;
                 let trusted = self.forwarders.iter().any(|network| network.contains(&peer.ip().to_canonical()));
                 if let Some(address) = forwarded.filter(|_| trusted) {
@@ -184,6 +184,10 @@ impl Listener {
             }
             if will.retain && !limits.retain_available {
                 return Err(ReasonCode::RetainNotSupported.into());
+            }
+            // Below $SYS only the broker itself speaks.
+            if will.topic.starts_with("$SYS/") {
+                return Err(ReasonCode::NotAuthorized.into());
             }
             if !hookline_mqtt::topic::name_is_valid(&will.topic, limits.topic_levels_max) {
                 return Err(ReasonCode::TopicNameInvalid.into());

@@ -113,7 +113,7 @@ impl Listener {
         let mut handshakes = JoinSet::new();
         let mut rate = Bucket::new(listener.settings.connects_per_sec.into(), Instant::now());
         let mut reload = tokio::time::interval(RELOAD_INTERVAL);
-        let mut pause = Duration::ZERO;
+        let mut accept_at: Option<tokio::time::Instant> = None;
         loop {
             tokio::select! {
                 _ = stop.changed() => break,
@@ -124,17 +124,18 @@ impl Listener {
                 }
                 _ = reload.tick(), if listener.tls.is_some() => listener.reload(),
                 // Above the rate connections wait in the system's backlog.
-                () = tokio::time::sleep(pause), if !pause.is_zero() => pause = Duration::ZERO,
-                accepted = listener.socket.accept(), if pause.is_zero() => match accepted {
+                () = tokio::time::sleep_until(accept_at.unwrap_or_else(tokio::time::Instant::now)), if accept_at.is_some() => accept_at = None,
+                accepted = listener.socket.accept(), if accept_at.is_none() => match accepted {
                     Ok((stream, peer)) => {
                         listener.admit(stream, peer, &mut handshakes);
-                        pause = rate.as_mut().map_or(Duration::ZERO, |rate| rate.take(1, Instant::now()));
+                        let wait = rate.as_mut().map_or(Duration::ZERO, |rate| rate.take(1, Instant::now()));
+                        accept_at = (!wait.is_zero()).then(|| tokio::time::Instant::now() + wait);
                     }
                     Err(error) => {
                         if listener.shared.strangers.count(Turned::TooMany) {
                             tracing::warn!(%error, listener = %listener.name, "cannot accept connections");
                         }
-                        pause = ACCEPT_PAUSE;
+                        accept_at = Some(tokio::time::Instant::now() + ACCEPT_PAUSE);
                     }
                 },
             }

@@ -16,6 +16,7 @@ use std::sync::{Arc, Weak};
 
 use hookline_mqtt::packet::SubscriptionOptions;
 use hookline_mqtt::{QoS, topic};
+use hookline_schemas::Message;
 use parking_lot::RwLock;
 use smallvec::SmallVec;
 
@@ -43,7 +44,7 @@ pub(crate) struct Subscriber {
     pub(crate) identifier: u32,
     /// The queue of a durable session.
     pub(crate) queue: Option<Arc<Queue>>,
-    /// Messages go at the subscription's QoS also where they were published at a lower one.
+    /// Messages go at the higher of both QoS.
     pub(crate) upgrade: bool,
 }
 
@@ -83,10 +84,16 @@ pub(crate) struct Targets {
 /// A durable session that gets a message.
 #[derive(Debug)]
 pub(crate) struct DurableTarget {
-    pub(crate) address: Address,
     pub(crate) queue: Arc<Queue>,
     pub(crate) flags: u8,
-    pub(crate) no_local: bool,
+    no_local: bool,
+}
+
+impl DurableTarget {
+    /// Whether the session does not want this message, because its client has published it.
+    pub(crate) fn is_own(&self, message: &Message) -> bool {
+        self.no_local && *self.queue.name() == *message.from.client_id
+    }
 }
 
 impl Targets {
@@ -107,7 +114,7 @@ pub(crate) mod flags {
     pub(crate) const SHARED: u8 = 1 << 4;
     /// Another member of the group may have had it.
     pub(crate) const REPEATED: u8 = 1 << 5;
-    /// The subscription's QoS holds also where the message's is lower.
+    /// The higher of both QoS holds.
     pub(crate) const UPGRADE: u8 = 1 << 6;
 }
 
@@ -268,7 +275,7 @@ impl Router {
         for (address, queue) in durable {
             let (group, place) = places[&address];
             let target = &by_worker[group].1[place];
-            result.queues.push(DurableTarget { address, queue, flags: target.flags(), no_local: target.no_local });
+            result.queues.push(DurableTarget { queue, flags: target.flags(), no_local: target.no_local });
         }
         result.workers = by_worker.into_iter().map(|(worker, targets)| (worker, targets.into())).collect();
         result

@@ -150,12 +150,12 @@ impl Group {
             return None;
         }
         let start = match choice.strategy {
-            SharedStrategy::RoundRobin => self.turn(turns).advance(),
+            SharedStrategy::RoundRobin => self.turn(turns, choice.random).advance(),
             SharedStrategy::RoundRobinPerGroup => self.next.fetch_add(1, Ordering::Relaxed),
             SharedStrategy::Random => choice.random as usize,
             SharedStrategy::HashClientid => self.hasher.hash_one(choice.publisher) as usize,
             SharedStrategy::HashTopic => self.hasher.hash_one(choice.topic) as usize,
-            SharedStrategy::Sticky => match self.turn(turns).last.and_then(|last| members.places.get(&last)) {
+            SharedStrategy::Sticky => match self.turn(turns, choice.random).last.and_then(|last| members.places.get(&last)) {
                 Some(place) => *place,
                 None => choice.random as usize,
             },
@@ -173,17 +173,18 @@ impl Group {
             .or_else(|| candidates().next());
         let found = found.cloned();
         if choice.strategy == SharedStrategy::Sticky {
-            self.turn(turns).last = found.as_ref().map(|member| member.subscriber.address);
+            self.turn(turns, choice.random).last = found.as_ref().map(|member| member.subscriber.address);
         }
         found
     }
 
-    fn turn<'a>(&self, turns: &'a mut Vec<Turn>) -> &'a mut Turn {
+    /// The turn of a publisher, which begins anywhere: many publish once only.
+    fn turn<'a>(&self, turns: &'a mut Vec<Turn>, random: u64) -> &'a mut Turn {
         let place = turns.iter().position(|turn| turn.group == self.id).unwrap_or_else(|| {
             if turns.len() >= TURNS_MAX {
                 turns.clear();
             }
-            turns.push(Turn { group: self.id, count: 0, last: None });
+            turns.push(Turn { group: self.id, count: random as usize, last: None });
             turns.len() - 1
         });
         &mut turns[place]
@@ -198,7 +199,7 @@ impl Group {
 impl Turn {
     fn advance(&mut self) -> usize {
         self.count = self.count.wrapping_add(1);
-        self.count - 1
+        self.count
     }
 }
 

@@ -17,7 +17,8 @@ use super::cursor::Cursor;
 use super::queue::{Bounds, Queue, QueueKind};
 use super::reclaim::Live;
 use super::{Batch, DelayedKey, Error, Store, keys};
-use crate::HashMap;
+use crate::retained::expires_at_ms;
+use crate::{HashMap, clock};
 
 /// A store that was opened, and what it held.
 #[derive(Debug)]
@@ -244,13 +245,19 @@ impl Store {
     }
 
     fn stored_retained(&self) -> Vec<Message> {
-        let mut retained = Vec::new();
+        let (mut retained, mut over, now_ms) = (Vec::new(), Batch::default(), clock::now_ms());
         for pair in self.pairs(keys::RETAINED) {
             match pair.map(|(_, value)| super::decode_message(&value.into())) {
+                Ok(Some(message)) if expires_at_ms(&message) <= now_ms => over.delete_retained(&message.topic),
                 Ok(Some(message)) => retained.push(message),
                 Ok(None) => tracing::error!("a retained message in the store is damaged"),
                 Err(error) => tracing::error!(%error, "cannot read all retained messages"),
             }
+        }
+        if !over.is_empty()
+            && let Err(error) = self.commit(&mut over)
+        {
+            tracing::warn!(%error, "retained messages whose time is over stay in the store until the next start");
         }
         retained
     }

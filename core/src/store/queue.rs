@@ -40,6 +40,9 @@ pub struct Bounds {
     pub when_full: WhenFull,
 }
 
+/// How many of them are remembered: those whose own delivery may still be under way.
+const GIVEN_MAX: usize = 64;
+
 /// What became of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Settlement {
@@ -77,6 +80,8 @@ struct State {
     /// Positions in the order of arrival; `None` is settled, and never at the front.
     index: VecDeque<Option<Position>>,
     released: BTreeSet<u64>,
+    /// The last records that needed no acknowledgement and were sent from here.
+    given: VecDeque<Position>,
     /// Its `accepted` counts only what never came into the index; the rest follows from the sequence.
     ledger: Ledger,
 }
@@ -128,9 +133,24 @@ impl Queue {
         self.keeps_qos0.load(Ordering::Relaxed)
     }
 
-    /// Whether the record at that place was given to this queue, and is not settled. Recent ones are found at once.
+    /// Remembers that a record was sent that needs no acknowledgement.
+    pub(crate) fn note_given(&self, sequence: u64) {
+        let mut state = self.state.lock();
+        let position =
+            sequence.checked_sub(state.front).and_then(|offset| state.index.get(usize::try_from(offset).ok()?).copied().flatten());
+        if state.given.len() == GIVEN_MAX {
+            state.given.pop_front();
+        }
+        state.given.extend(position);
+    }
+
+    /// Whether the record at that place was put into this queue: it waits there, or was sent from there just now. Recent ones
+    /// are found at once.
     pub(crate) fn holds(&self, position: Position) -> bool {
         let state = self.state.lock();
+        if state.given.contains(&position) {
+            return true;
+        }
         let recent = state.index.iter().rev().flatten().take_while(|other| **other >= position);
         recent.last() == Some(&position)
     }

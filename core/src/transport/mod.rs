@@ -42,7 +42,7 @@ pub(crate) enum Socket {
 }
 
 impl Transport {
-    /// Reads bytes of MQTT; 0 is the end.
+    /// Reads bytes of MQTT; 0 is the end. `Interrupted`: much has come and none of it was MQTT; ask again, but not at once.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Transport::Plain(wire) => wire.read(buffer),
@@ -164,6 +164,7 @@ impl Transport {
         loop {
             match self.read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wire().ready().await?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => tokio::task::yield_now().await,
                 other => return other,
             }
         }
@@ -187,23 +188,63 @@ impl Read for Wire {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Wire::Tcp(socket) => socket.read(buffer),
-            Wire::Tls(tls) => tls.read(buffer),
+            Wire::Tls(tls) => read_tls(tls, buffer),
         }
     }
+}
+
+/// Reads, and never because of what is to be written: each side is waited for by itself.
+fn read_tls(tls: &mut StreamOwned<ServerConnection, Socket>, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match tls.conn.reader().read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            // The peer has closed without saying so in TLS.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
+            other => return other,
+        }
+        if tls.conn.read_tls(&mut tls.sock)? == 0 {
+            return Ok(0);
+        }
+        let processed = tls.conn.process_new_packets().map(drop);
+        // Answers of TLS itself, such as an alert; what the socket does not take now goes with the next write.
+        match write_tls(tls) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+            _ => {}
+        }
+        processed.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+    }
+}
+
+/// Sends what TLS has ready.
+fn write_tls(tls: &mut StreamOwned<ServerConnection, Socket>) -> io::Result<()> {
+    while tls.conn.wants_write() {
+        if tls.conn.write_tls(&mut tls.sock)? == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+    }
+    Ok(())
 }
 
 impl Write for Wire {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Wire::Tcp(socket) => socket.write(bytes),
-            Wire::Tls(tls) => tls.write(bytes),
+            Wire::Tls(tls) => {
+                // What was taken before goes first, so that there is room.
+                write_tls(tls)?;
+                let count = tls.conn.writer().write(bytes)?;
+                match write_tls(tls) {
+                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+                    _ => Ok(count),
+                }
+            }
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Wire::Tcp(_) => Ok(()),
-            Wire::Tls(tls) => tls.flush(),
+            Wire::Tls(tls) => write_tls(tls),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use bytes::{Buf, Bytes};
 use hookline_schemas::config::WebSocket as Settings;
+use ipnet::IpNet;
 use tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tungstenite::http::{HeaderValue, StatusCode, header};
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode};
@@ -24,7 +25,7 @@ const SUBPROTOCOLS: [&str; 4] = ["mqtt", "mqttv3.1", "mqttv3.1.1", "mqttv5"];
 
 /// MQTT in WebSocket messages.
 pub(crate) struct Framed {
-    socket: WebSocket<Wire>,
+    socket: WebSocket<Metered>,
     /// The rest of a message that was not asked for yet.
     rest: Bytes,
 }
@@ -35,8 +36,39 @@ impl fmt::Debug for Framed {
     }
 }
 
+/// A wire of which one call reads only so much: control frames and empty ones could go on for ever.
+struct Metered {
+    wire: Wire,
+    left: usize,
+}
+
+/// Bytes that one call reads at most.
+const READ_MAX: usize = 64 << 10;
+
+impl Read for Metered {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = buffer.len().min(self.left);
+        if most == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let count = self.wire.read(&mut buffer[..most])?;
+        self.left -= count;
+        Ok(count)
+    }
+}
+
+impl Write for Metered {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.wire.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.wire.flush()
+    }
+}
+
 /// Takes the upgrade request of a connection. With the address that a proxy has named in it.
-pub(crate) async fn accept(mut wire: Wire, settings: &Settings) -> io::Result<(Framed, Option<IpAddr>)> {
+pub(crate) async fn accept(mut wire: Wire, settings: &Settings, forwarders: &[IpNet]) -> io::Result<(Framed, Option<IpAddr>)> {
     let mut head = Vec::new();
     let end = loop {
         if let Some(end) = head.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -51,7 +83,7 @@ pub(crate) async fn accept(mut wire: Wire, settings: &Settings) -> io::Result<(F
             count => head.extend_from_slice(&bytes[..count]),
         }
     };
-    let (answer, forwarded) = answer(&head[..end], settings);
+    let (answer, forwarded) = answer(&head[..end], settings, forwarders);
     let bytes = match &answer {
         Ok(bytes) | Err((bytes, _)) => bytes,
     };
@@ -64,21 +96,23 @@ pub(crate) async fn accept(mut wire: Wire, settings: &Settings) -> io::Result<(F
     let mut config = WebSocketConfig::default();
     config.read_buffer_size = READ_BYTES;
     config.write_buffer_size = 0;
+    config.max_write_buffer_size = 2 * MESSAGE_BYTES;
     config.max_message_size = Some(settings.message_bytes_max);
     config.max_frame_size = Some(settings.message_bytes_max);
+    let wire = Metered { wire, left: READ_MAX };
     let socket = WebSocket::from_partially_read(wire, head.split_off(end), Role::Server, Some(config));
     Ok((Framed { socket, rest: Bytes::new() }, forwarded))
 }
 
 type Answer = Result<Vec<u8>, (Vec<u8>, String)>;
 
-/// The answer to an upgrade request, and the address that its `X-Forwarded-For` begins with.
-fn answer(head: &[u8], settings: &Settings) -> (Answer, Option<IpAddr>) {
+/// The answer to an upgrade request, and the client's address as the last proxy that is not one of `forwarders` has seen it.
+fn answer(head: &[u8], settings: &Settings, forwarders: &[IpNet]) -> (Answer, Option<IpAddr>) {
     let mut memory = Memory { head, answer: Vec::new() };
     let mut forwarded = None;
     #[allow(clippy::result_large_err, reason = "the type is the library's")]
     let check = |request: &Request, response: Response| {
-        forwarded = request.headers().get("x-forwarded-for").and_then(first_address);
+        forwarded = request.headers().get("x-forwarded-for").and_then(|value| client_address(value, forwarders));
         check(request, response, settings)
     };
     let result = tungstenite::accept_hdr(&mut memory, check).map(drop).map_err(|error| error.to_string());
@@ -86,8 +120,12 @@ fn answer(head: &[u8], settings: &Settings) -> (Answer, Option<IpAddr>) {
     (result.map(|()| bytes.clone()).map_err(|problem| (bytes, problem)), forwarded)
 }
 
-fn first_address(value: &HeaderValue) -> Option<IpAddr> {
-    value.to_str().ok()?.split(',').next()?.trim().parse().ok()
+/// What stands further to the left may be the client's own invention.
+fn client_address(value: &HeaderValue, forwarders: &[IpNet]) -> Option<IpAddr> {
+    let addresses = value.to_str().ok()?.rsplit(',').map(|text| text.trim().parse::<IpAddr>().ok());
+    let is_forwarder =
+        |address: &Option<IpAddr>| address.is_some_and(|address| forwarders.iter().any(|network| network.contains(&address)));
+    addresses.into_iter().find(|address| !is_forwarder(address)).flatten()
 }
 
 #[allow(clippy::result_large_err, reason = "the type is the library's")]
@@ -143,14 +181,15 @@ impl Write for Memory<'_> {
 
 impl Framed {
     pub(super) fn wire(&self) -> &Wire {
-        self.socket.get_ref()
+        &self.socket.get_ref().wire
     }
 
     pub(super) fn wire_mut(&mut self) -> &mut Wire {
-        self.socket.get_mut()
+        &mut self.socket.get_mut().wire
     }
 
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.socket.get_mut().left = READ_MAX;
         while self.rest.is_empty() {
             match self.socket.read() {
                 Ok(Message::Binary(bytes)) => self.rest = bytes,
@@ -165,6 +204,7 @@ impl Framed {
                     self.flush_if_possible()?;
                     return Ok(0);
                 }
+                Err(tungstenite::Error::Io(_)) if self.socket.get_ref().left == 0 => return Err(io::ErrorKind::Interrupted.into()),
                 Err(tungstenite::Error::Io(error)) => return Err(error),
                 Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed) => return Ok(0),
                 Err(error) => {
@@ -242,7 +282,7 @@ mod tests {
             ("/mqtt", "Sec-WebSocket-Protocol: mqtt\r\nOrigin: https://good.example\r\n", "101", None),
         ];
         for (path, headers, status, header) in cases {
-            let (answer, _) = answer(&request(path, headers), &settings);
+            let (answer, _) = answer(&request(path, headers), &settings, &[]);
             let bytes = match &answer {
                 Ok(bytes) | Err((bytes, _)) => String::from_utf8_lossy(bytes).into_owned(),
             };
@@ -250,9 +290,10 @@ mod tests {
             assert_eq!(answer.is_ok(), status == "101");
             assert!(header.is_none_or(|header| bytes.to_ascii_lowercase().contains(header)), "{bytes}");
         }
-        let (_, forwarded) = answer(&request("/mqtt", "X-Forwarded-For: 203.0.113.9, 10.0.0.1\r\n"), &settings);
+        let proxies = ["10.0.0.0/8".parse().expect("a network")];
+        let (_, forwarded) = answer(&request("/mqtt", "X-Forwarded-For: 192.0.2.66, 203.0.113.9, 10.0.0.1\r\n"), &settings, &proxies);
         assert_eq!(forwarded, Some("203.0.113.9".parse().expect("an address")));
-        let (refused, _) = answer(b"\x10\x0c\x00\x04MQTT\r\n\r\n", &settings);
+        let (refused, _) = answer(b"\x10\x0c\x00\x04MQTT\r\n\r\n", &settings, &[]);
         assert!(refused.is_err());
     }
 }

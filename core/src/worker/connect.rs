@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hookline_mqtt::packet::{ConnAck, Will};
 use hookline_mqtt::{Properties, PropertyId, ReasonCode, Version};
+use hookline_schemas::Client;
 use hookline_schemas::config::{Mqtt, WhenFull};
 use hookline_schemas::event::{About, HookPoint};
 use rustix::event::epoll::EventFlags;
@@ -19,7 +20,7 @@ use super::{Outbox, Resident, Worker};
 use crate::clock;
 use crate::mailbox::NewConnection;
 use crate::metrics::Counters;
-use crate::session::{Inflight, Mqueue, Session, StoredState, decode_subscription};
+use crate::session::{Held, Inflight, Mqueue, Session, StoredState, decode_subscription};
 use crate::slab::Key;
 use crate::store::{Bounds, ChunkCache, StoredSession};
 
@@ -37,14 +38,17 @@ impl Worker {
         }
         self.end_older_connection(&client.client_id, new.connect.clean_start);
         let kept = self.by_client.get(&client.client_id).copied();
+        let takeovers = kept.and_then(|session| self.sessions.get(session)).map(|resident| resident.takeovers);
         let (session, session_present) = match kept {
-            Some(session) if !new.connect.clean_start => {
+            Some(session) if !new.connect.clean_start && self.has_same_mountpoint(session, &client) => {
                 self.resume(session, &new);
                 (session, true)
             }
             Some(session) => {
                 Counters::count(&self.counters.sessions_discarded);
                 self.tell(HookPoint::SessionDiscarded, &client, About::Client);
+                // Section 3.1.2.5: a delayed will is due when the session ends.
+                self.publish_will(session);
                 self.forget_session(session);
                 (self.create(&new), false)
             }
@@ -54,6 +58,7 @@ impl Worker {
         let now = self.now;
         let key = self.connections.insert_with(|_| Connection::new(new, session, now));
         let Some(resident) = self.sessions.get_mut(session) else { return };
+        resident.takeovers = takeovers.unwrap_or(resident.takeovers);
         resident.arriving = Some(key);
         // A session that is to survive is stored before its client hears of it.
         if matches!(resident.outbox, Outbox::Durable { .. }) {
@@ -61,6 +66,11 @@ impl Worker {
         } else {
             self.let_in(key, session, ack);
         }
+    }
+
+    /// What a session subscribes to is bound to its mountpoint: with another one it cannot go on.
+    fn has_same_mountpoint(&self, session: Key, client: &Client) -> bool {
+        self.sessions.get(session).is_some_and(|resident| resident.session.client.mountpoint == client.mountpoint)
     }
 
     /// Whether a client may take over its session once more in this second: two clients of one name would do it for ever.
@@ -140,7 +150,11 @@ impl Worker {
         let Some(resident) = self.sessions.get_mut(session) else { return };
         Counters::count(&self.counters.sessions_resumed);
         resident.session.client = Arc::clone(&new.client);
+        let changes_routes = resident.zone.limits.upgrade_qos != new.zone.limits.upgrade_qos;
         resident.zone = Arc::clone(&new.zone);
+        let now_ms = clock::now_ms();
+        // The time away does not count.
+        resident.session.received.values_mut().for_each(|since| *since = now_ms);
         resident.will = mounted_will(new);
         resident.will_at = None;
         resident.expires_at = None;
@@ -155,7 +169,22 @@ impl Worker {
             queue.set_bounds(session_bounds(&new.zone.limits));
             self.batch.put_session(&new.client.client_id, state.encode(&new.client));
         }
+        if changes_routes {
+            self.enter_all_routes(session);
+        }
         self.tell(HookPoint::SessionResumed, &new.client, About::Client);
+    }
+
+    /// Makes the router know all subscriptions of a session (anew).
+    fn enter_all_routes(&mut self, session: Key) {
+        let held: Vec<_> = match self.sessions.get(session) {
+            Some(resident) => resident.session.subscriptions.iter().map(|(filter, held)| (filter.clone(), *held)).collect(),
+            None => return,
+        };
+        for (filter, held) in held {
+            // An exclusive one was its before, so it is free.
+            let _granted = self.enter_routes(session, &filter, held);
+        }
     }
 
     /// What the broker tells an MQTT 5 client about itself.
@@ -272,9 +301,10 @@ impl Worker {
         session.inflight = Inflight::starting_at(queue.front());
         let now_ms = clock::now_ms();
         session.received = stored.received.into_iter().map(|packet_id| (packet_id, now_ms)).collect();
+        let mut subscriptions: Vec<(Box<str>, Held)> = Vec::new();
         for (filter, value) in stored.subscriptions {
             match decode_subscription(&value) {
-                Some(held) => drop(session.subscriptions.insert(filter.into(), held)),
+                Some(held) => subscriptions.push((filter.into(), held)),
                 None => tracing::error!(client = %client.client_id, filter, "a stored subscription is damaged"),
             }
         }
@@ -310,13 +340,12 @@ impl Worker {
         self.by_client.insert(Arc::clone(&client.client_id), key);
         Counters::count(&self.counters.sessions_created);
         self.shared.sessions.fetch_add(1, Ordering::Relaxed);
-        let held: Vec<_> = match self.sessions.get(key) {
-            Some(resident) => resident.session.subscriptions.iter().map(|(filter, held)| (filter.clone(), *held)).collect(),
-            None => Vec::new(),
-        };
-        for (filter, held) in held {
+        for (filter, held) in subscriptions {
             // An exclusive one was its before, so it is free.
             let _granted = self.enter_routes(key, &filter, held);
+            if let Some(resident) = self.sessions.get_mut(key) {
+                resident.session.subscriptions.insert(filter, held);
+            }
         }
         self.set_presence(key, None);
         if let Some(at) = expires_at {

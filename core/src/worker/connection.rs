@@ -93,6 +93,8 @@ impl End {
 const LINGER: Duration = Duration::from_secs(5);
 /// Memory that a connection keeps for its next packets; what is larger goes back.
 const BUFFER_KEPT: usize = 4 << 10;
+/// Written bytes that stay in front of those that wait, until it is worthwhile to move these.
+const WRITTEN_KEPT: usize = 64 << 10;
 /// What a DISCONNECT takes beside its reason string, at most.
 const DISCONNECT_BYTES: usize = 12;
 /// Reads of one connection in a row, where its transport reads ahead; then the others have their turn.
@@ -150,6 +152,11 @@ impl Connection {
         bucket.is_none_or(|bucket| bucket.try_take(now))
     }
 
+    /// Who does not take its acknowledgements is not read from either: they would pile up here.
+    fn may_read(&self) -> bool {
+        !self.blocked || self.backlog() < self.zone.limits.output_bytes_max
+    }
+
     /// Whether nothing is read from it for now.
     pub(super) fn is_paused(&self) -> bool {
         self.paused
@@ -161,7 +168,14 @@ impl Connection {
             match self.transport.write(&self.output[self.written..]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => self.written += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // A link that is never idle must not keep all that was ever written.
+                    if self.written > WRITTEN_KEPT && 2 * self.written > self.output.len() {
+                        self.output.drain(..self.written);
+                        self.written = 0;
+                    }
+                    return Ok(false);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -197,6 +211,12 @@ impl Worker {
             connection.blocked = false;
             self.mark_dirty(key);
         }
+        // A connection that is gone is told of again and again, also where nothing is to be read for now.
+        if flags.intersects(EventFlags::HUP | EventFlags::ERR)
+            && let Some(connection) = self.connections.get_mut(key)
+        {
+            (connection.paused, connection.blocked) = (false, false);
+        }
         if flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR | EventFlags::RDHUP) {
             self.read(key, buffer);
         }
@@ -210,7 +230,7 @@ impl Worker {
             if connection.ending.is_some() {
                 return self.read_to_the_end(key, buffer);
             }
-            if connection.paused {
+            if connection.paused || !connection.may_read() {
                 return;
             }
             match connection.transport.read(buffer) {
@@ -225,7 +245,9 @@ impl Worker {
                         return;
                     }
                 }
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // Nothing for us in much that came; the others first.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => break,
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                     return self.close(key, ReasonCode::MalformedPacket, "malformed_packet");
                 }
@@ -384,6 +406,7 @@ impl Worker {
             let Some(connection) = self.connections.get_mut(key) else { continue };
             connection.dirty = false;
             if connection.blocked {
+                self.update_interest(key);
                 self.linger(key);
                 continue;
             }
@@ -436,8 +459,9 @@ impl Worker {
     /// Changes what epoll watches, where it is not that already.
     fn update_interest(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        // Who does not take its acknowledgements is not read from either: they would pile up here.
-        let reads = !connection.paused && (!connection.blocked || connection.backlog() < connection.zone.limits.output_bytes_max);
+        let reads = !connection.paused && connection.may_read();
+        // What the transport has read ahead no event will tell of.
+        let resumes = reads && !connection.watching.contains(EventFlags::IN) && connection.transport.reads_ahead();
         let mut flags = if reads { EventFlags::IN } else { EventFlags::empty() };
         flags.set(EventFlags::OUT, connection.blocked);
         if connection.watching == flags {
@@ -445,7 +469,10 @@ impl Worker {
         }
         connection.watching = flags;
         if epoll::modify(&self.poll, connection.transport.as_fd(), epoll::EventData::new_u64(key.to_u64()), flags).is_err() {
-            self.end(key, End::abnormal("internal_error"));
+            return self.end(key, End::abnormal("internal_error"));
+        }
+        if resumes {
+            self.more.push(key);
         }
     }
 }

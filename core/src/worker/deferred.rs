@@ -28,7 +28,11 @@ pub(super) enum Deferred {
         members: SmallVec<[Arc<Member>; 1]>,
         record: Option<RecordHandle>,
         /// It takes the place of the topic's retained message.
-        retained: bool,
+        retained: Option<Arc<Message>>,
+    },
+    /// Refuse a publish, in its order behind what is acknowledged.
+    Refuse {
+        publisher: Publisher,
     },
     /// Acknowledge what needed no store, in its order behind what does.
     Ack {
@@ -160,6 +164,9 @@ impl Worker {
             let Some(pending) = self.pending.pop_front() else { return };
             self.release(pending.deferred, pending.position);
         }
+        if self.pending.is_empty() && self.turn.is_empty() {
+            self.retained_ahead.clear();
+        }
     }
 
     fn release(&mut self, deferred: Deferred, position: Option<Position>) {
@@ -169,8 +176,9 @@ impl Worker {
         }
         match deferred {
             Deferred::Publish { publisher, message, targets, members, retained, .. } => {
-                if retained {
-                    self.apply_retained(&message);
+                let is_last = |worker: &Worker| worker.retained_ahead.get(&message.topic).is_none_or(|ahead| *ahead < message.id);
+                if let Some(retained) = retained.filter(|_| is_last(self)) {
+                    self.apply_retained(&retained);
                 }
                 if let Some(publisher) = publisher {
                     Counters::count(&self.counters.committed);
@@ -185,6 +193,7 @@ impl Worker {
                 self.pump(session);
             }
             Deferred::Pump { session } => self.pump(session),
+            Deferred::Refuse { publisher } => self.answer_refusal(publisher),
             Deferred::Delay { publisher, key } => {
                 if let Some(publisher) = publisher {
                     Counters::count(&self.counters.committed);
@@ -218,6 +227,7 @@ impl Worker {
                 }
             }
             Deferred::Pump { .. } => {}
+            Deferred::Refuse { publisher } => self.answer_refusal(publisher),
             Deferred::Ack { connection, ack } => {
                 // It rested on what was not written. A PUBREL that was not kept comes again.
                 if let Some(session) = self.connections.get(connection).map(|connection| connection.session)
@@ -255,6 +265,16 @@ impl Worker {
         {
             resident.session.received.remove(&publisher.packet_id);
         }
+        // [MQTT-4.6.0-2] and [MQTT-4.6.0-3]: in the order of the messages.
+        if connection.deferred > 0 {
+            self.defer(Deferred::Refuse { publisher });
+        } else {
+            self.answer_refusal(publisher);
+        }
+    }
+
+    fn answer_refusal(&mut self, publisher: Publisher) {
+        let Some(connection) = self.connections.get(publisher.connection) else { return };
         if connection.version == Version::V5 {
             self.send_ack(publisher.connection, &publisher.ack());
         } else {
@@ -267,6 +287,7 @@ impl Deferred {
     fn connection(&self) -> Option<Key> {
         match self {
             Deferred::Publish { publisher, .. } | Deferred::Delay { publisher, .. } => publisher.map(|publisher| publisher.connection),
+            Deferred::Refuse { publisher } => Some(publisher.connection),
             Deferred::Pump { .. } => None,
             Deferred::Ack { connection, .. }
             | Deferred::SubAck { connection, .. }

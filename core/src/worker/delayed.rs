@@ -8,6 +8,7 @@ use hookline_schemas::Message;
 
 use super::Worker;
 use super::deferred::{Deferred, Publisher};
+use super::sys::SYS;
 use crate::clock;
 use crate::metrics::Counters;
 use crate::slab::Key;
@@ -35,6 +36,9 @@ impl Worker {
             return Ok(None);
         }
         let delay = parse(&message.topic, clock::now_ms()).ok_or(ReasonCode::TopicNameInvalid)?;
+        if delay.topic.starts_with(SYS) {
+            return Err(ReasonCode::NotAuthorized);
+        }
         if self.shared.store.delayed_count() >= settings.messages_max {
             return Err(ReasonCode::QuotaExceeded);
         }
@@ -94,6 +98,12 @@ impl Worker {
     }
 }
 
+/// What says that a topic is delayed, and the topic itself.
+pub(super) fn split(name: &str) -> (&str, &str) {
+    let inner = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('/')).map(|(_, inner)| inner);
+    inner.filter(|inner| !inner.is_empty()).map_or(("", name), |inner| name.split_at(name.len() - inner.len()))
+}
+
 /// Reads `$delayed/SECONDS/TOPIC`.
 fn parse(name: &str, now_ms: u64) -> Option<Delay> {
     let (secs, topic) = name.strip_prefix(PREFIX)?.split_once('/')?;
@@ -114,6 +124,14 @@ pub(crate) fn worker_of_delayed(key: DelayedKey, workers: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_delayed_topic_has_two_parts() {
+        assert_eq!(split("$delayed/5/a/b"), ("$delayed/5/", "a/b"));
+        for whole in ["a/b", "$delayed/5", "$delayed/5/"] {
+            assert_eq!(split(whole), ("", whole));
+        }
+    }
 
     #[test]
     fn delays_are_seconds_or_times() {

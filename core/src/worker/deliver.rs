@@ -56,7 +56,8 @@ impl Worker {
     /// As [`Worker::deliver`], with flags of the moment.
     pub(super) fn deliver_with(&mut self, target: &Target, message: &Arc<Message>, position: Option<Position>, flags: u8) {
         let Some(resident) = self.sessions.get_mut(target.session) else { return };
-        if target.no_local && message.from.client_id == resident.session.client.client_id {
+        let is_shared = target.member.is_some();
+        if target.no_local && !is_shared && message.from.client_id == resident.session.client.client_id {
             return self.drop_delivery(target.session, message, DropReason::NoLocal);
         }
         if effective_qos(message.qos, flags) == QoS::AtMostOnce {
@@ -190,7 +191,9 @@ impl Worker {
         if qos == QoS::AtMostOnce {
             // A retained message of QoS 0, or a subscription that was lowered: nothing will be acknowledged.
             if let Outbox::Durable { queue, .. } = &resident.outbox {
-                self.shared.store.settle(queue, [(resident.session.inflight.next(), bytes)], Settlement::Delivered);
+                let sequence = resident.session.inflight.next();
+                queue.note_given(sequence);
+                self.shared.store.settle(queue, [(sequence, bytes)], Settlement::Delivered);
                 resident.session.inflight.push(Entry::Done);
             }
             return;

@@ -23,11 +23,11 @@ impl Worker {
         connection.ending = Some(end.clone());
         let client = Arc::clone(&connection.client);
         let session = connection.session;
-        Counters::count(&self.counters.disconnected);
         self.mark_dirty(key);
         let Some(resident) = self.sessions.get_mut(session) else { return };
         let was_in = resident.connection == Some(key);
         if was_in {
+            Counters::count(&self.counters.disconnected);
             self.publish_client_event(&client, "disconnected", Some(end.reason));
             self.tell(HookPoint::ClientDisconnected, &client, About::End { reason: end.reason, properties: &end.properties });
         }
@@ -76,7 +76,7 @@ impl Worker {
     }
 
     /// Publishes the will of a session, once.
-    fn publish_will(&mut self, session: Key) {
+    pub(super) fn publish_will(&mut self, session: Key) {
         let Some(resident) = self.sessions.get_mut(session) else { return };
         resident.will_at = None;
         let Some(will) = resident.will.take() else { return };

@@ -31,7 +31,7 @@ use hookline_mqtt::packet::Will;
 use hookline_schemas::config::{AutoSubscribe, Delayed, SlowSubscribers, Sys};
 use hookline_schemas::event::{About, HookPoint};
 use hookline_schemas::ports::Outcome;
-use hookline_schemas::{Client, Message};
+use hookline_schemas::{Client, Message, MessageId};
 use parking_lot::Mutex;
 use rustix::event::{Timespec, epoll};
 
@@ -146,11 +146,15 @@ pub(crate) struct Worker {
     more: Vec<Key>,
     /// Sessions with retained messages to get.
     scanning: VecDeque<Key>,
+    /// Topics whose retained message was changed at once, while earlier changes may still wait for the store: the last one.
+    retained_ahead: HashMap<Arc<str>, MessageId>,
     /// Messages that wait for their time, by it.
     delayed: std::collections::BTreeSet<crate::store::DelayedKey>,
     outgoing: Vec<Vec<Mail>>,
     /// Messages that hooks or the broker itself want published.
     internal: VecDeque<Message>,
+    /// Messages of the broker about itself.
+    own: VecDeque<Message>,
     outcome: Outcome,
     next_message: u32,
     random: u64,
@@ -188,10 +192,12 @@ impl Worker {
             dirty: Vec::new(),
             more: Vec::new(),
             scanning: VecDeque::new(),
+            retained_ahead: HashMap::default(),
             delayed: std::collections::BTreeSet::new(),
             random: 0x9E37_79B9_7F4A_7C15 ^ u64::from(number),
             outgoing,
             internal: VecDeque::new(),
+            own: VecDeque::new(),
             outcome: Outcome::default(),
             next_message: 0,
             now: Instant::now(),
@@ -246,7 +252,12 @@ impl Worker {
             return Ok(());
         }
         let waiting = [&self.dirty, &self.more].iter().any(|keys| !keys.is_empty()) || !self.scanning.is_empty();
-        let busy = waiting || !self.batch.is_empty() || !self.turn.is_empty() || !self.internal.is_empty() || self.stopping;
+        let busy = waiting
+            || !self.batch.is_empty()
+            || !self.turn.is_empty()
+            || !self.internal.is_empty()
+            || !self.own.is_empty()
+            || self.stopping;
         let timeout = if busy {
             Some(Duration::from_micros(if self.stopping { 500 } else { 0 }))
         } else {
@@ -272,7 +283,7 @@ impl Worker {
                 }
             }
             Mail::DeliverShared { message, member, position, repeated } => self.deliver_shared(&member, &message, position, repeated),
-            Mail::Publish(message) => self.internal.push_back(*message),
+            Mail::Publish(message) => self.own.push_back(*message),
             Mail::Durable => {}
             Mail::Stop => self.stop(),
         }

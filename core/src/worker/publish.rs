@@ -1,5 +1,6 @@
 //! A message comes in: hooks, retained store, routing, and the acknowledgement, now or after the commit.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -18,7 +19,7 @@ use super::{Outbox, Worker, delayed};
 use crate::clock;
 use crate::mailbox::Mail;
 use crate::metrics::Counters;
-use crate::router::{Address, Member, Targets, effective_qos};
+use crate::router::{Member, Targets, effective_qos};
 use crate::slab::Key;
 use crate::store::{Position, Queue, QueueTarget, RecordHandle, encode_message};
 use crate::zone::Zone;
@@ -56,6 +57,8 @@ impl Worker {
             self.acknowledge(publisher);
             return Ok(());
         }
+        // What is delayed is allowed, changed and mounted by its real topic.
+        let (delay, name) = if self.shared.delayed.enable { delayed::split(name) } else { ("", name) };
         let access = About::Access { action: Access::Publish, topic: name };
         let refused = if limits.check_payload_format && !payload_is_what_it_says(publish) {
             Some(ReasonCode::PayloadFormatInvalid)
@@ -64,17 +67,20 @@ impl Worker {
         } else {
             self.ask(HookPoint::ClientAuthorize, &client, access)
         };
+        let shared = Arc::clone(&self.shared);
+        let mut name = shared.rewrites.apply(RewriteAction::Publish, name, &client);
+        if !client.mountpoint.is_empty() || !delay.is_empty() {
+            name = format!("{delay}{}{name}", client.mountpoint).into();
+        }
+        // What a rule has made of a topic may be none any more.
+        let is_changed = matches!(name, Cow::Owned(_)) && !topic::name_is_valid(&name, limits.topic_levels_max);
+        let refused = refused.or(is_changed.then_some(ReasonCode::TopicNameInvalid));
         if let Some(reason) = refused {
             match publisher {
                 Some(publisher) => self.refuse_publish(Publisher { reason, ..publisher }),
                 None => self.counters.count_drop(DropReason::Refused),
             }
             return Ok(());
-        }
-        let shared = Arc::clone(&self.shared);
-        let mut name = shared.rewrites.apply(RewriteAction::Publish, name, &client);
-        if !client.mountpoint.is_empty() {
-            name = format!("{}{name}", client.mountpoint).into();
         }
         let (topic, targets) = self.routes.targets(&self.shared.router, &name);
         let mut properties = publish.properties.clone();
@@ -121,13 +127,14 @@ impl Worker {
     fn route(&mut self, message: Message, targets: Arc<Targets>, publisher: Option<Publisher>, session: Option<Key>) {
         let mut outcome = std::mem::take(&mut self.outcome);
         self.shared.hooks.tell(HookPoint::MessagePublish, &message.from, About::Message(&message), &mut outcome);
-        let from = session.map(|session| Address { worker: self.number, session });
         let delay = if message.topic.starts_with(delayed::PREFIX) { self.delay_of(&message) } else { Ok(None) };
         let members = if matches!(delay, Ok(None)) { self.choose_members(&message, &targets, session) } else { SmallVec::new() };
         let refused = outcome
             .refused()
             .or(delay.as_ref().err().copied())
-            .or_else(|| self.is_at_a_bound(&message, &outcome, &targets, &members, from));
+            // Without a publisher there is nobody to refuse: what has no room is left out, and counted.
+            .or_else(|| publisher.and_then(|_| self.is_at_a_bound(&message, &outcome, &targets, &members)));
+        let admission = if publisher.is_some() { Admission::Decided } else { Admission::Open };
         if let Some(reason) = refused {
             outcome.clear();
             self.outcome = outcome;
@@ -144,22 +151,22 @@ impl Worker {
             return self.drop_message(&message, DropReason::Overload);
         }
         if let Ok(Some(delay)) = delay {
-            self.take_outcome(&mut outcome, Admission::Decided);
+            self.take_outcome(&mut outcome, admission);
             self.outcome = outcome;
             return self.delay(message, delay, publisher, session);
         }
         let recorded = outcome.records().any(|(record, _)| record.ack == AckMode::Durable);
         let nobody = targets.is_empty() && outcome.is_empty();
-        self.take_outcome(&mut outcome, Admission::Decided);
+        self.take_outcome(&mut outcome, admission);
         self.outcome = outcome;
         if targets.is_empty() {
             self.drop_message(&message, DropReason::NoSubscribers);
         }
         let message = Arc::new(message);
-        let retained = message.retain && self.store_retained(&message);
-        let record = self.enqueue(&message, &targets, &members, from);
+        let retained = if message.retain { self.store_retained(&message) } else { None };
+        let record = self.enqueue(&message, &targets, &members, publisher.is_none());
         let received = publisher.is_some_and(|publisher| self.store_received(session, publisher));
-        let kept = recorded || retained || record.is_some() || received;
+        let kept = recorded || retained.is_some() || record.is_some() || received;
         let reason = if nobody { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success };
         let publisher = publisher.map(|publisher| Publisher { reason, ..publisher });
         let connection = publisher.and_then(|publisher| self.connections.get(publisher.connection));
@@ -174,31 +181,27 @@ impl Worker {
         if publisher.is_some() || record.is_some() {
             self.defer(Deferred::Publish { publisher, message, targets, members, record, retained });
         } else {
-            if retained {
-                self.apply_retained(&message);
+            if let Some(retained) = retained {
+                if !self.pending.is_empty() || !self.turn.is_empty() {
+                    self.retained_ahead.insert(Arc::clone(&retained.topic), retained.id);
+                }
+                self.apply_retained(&retained);
             }
             self.dispatch(&message, &targets, &members, None);
         }
     }
 
     /// The refusal, where a queue that must take the message is at its bound.
-    fn is_at_a_bound(
-        &self,
-        message: &Message,
-        outcome: &Outcome,
-        targets: &Targets,
-        members: &[Arc<Member>],
-        from: Option<Address>,
-    ) -> Option<ReasonCode> {
+    fn is_at_a_bound(&self, message: &Message, outcome: &Outcome, targets: &Targets, members: &[Arc<Member>]) -> Option<ReasonCode> {
         let store = &self.shared.store;
         let full_action = outcome.records().any(|(record, _)| {
             record.ack == AckMode::Durable && store.queue(record.queue).is_some_and(|queue| queue.when_full() == Some(WhenFull::Refuse))
         });
         let is_full = |queue: &Queue| queue.when_full() == Some(WhenFull::Refuse);
-        let full_session = targets.queues.iter().any(|target| {
-            let wanted = !(target.no_local && from == Some(target.address));
-            wanted && effective_qos(message.qos, target.flags) > QoS::AtMostOnce && is_full(&target.queue)
-        });
+        let full_session = targets
+            .queues
+            .iter()
+            .any(|target| !target.is_own(message) && effective_qos(message.qos, target.flags) > QoS::AtMostOnce && is_full(&target.queue));
         let full_member = members.iter().any(|member| {
             let qos = effective_qos(message.qos, member.target[0].flags());
             qos > QoS::AtMostOnce && member.subscriber.queue.as_ref().is_some_and(|queue| is_full(queue))
@@ -213,14 +216,19 @@ impl Worker {
         self.shared.zones.get(&message.from.zone)
     }
 
-    /// Puts the message into the queues of durable sessions.
-    fn enqueue(&mut self, message: &Message, targets: &Targets, members: &[Arc<Member>], from: Option<Address>) -> Option<RecordHandle> {
+    /// Puts the message into the queues of durable sessions; with `skip_full` not into those at their bound.
+    fn enqueue(&mut self, message: &Message, targets: &Targets, members: &[Arc<Member>], skip_full: bool) -> Option<RecordHandle> {
+        let counters = &self.counters;
         let wants = |queue: &Queue, flags: u8| match effective_qos(message.qos, flags) {
             // What may be lost is kept only for who is away and wants it, and never in place of what may not.
             QoS::AtMostOnce => queue.keeps_qos0() && queue.when_full().is_none(),
+            _ if skip_full && queue.when_full() == Some(WhenFull::Refuse) => {
+                counters.count_drop(DropReason::QueueFull);
+                false
+            }
             _ => true,
         };
-        let own = targets.queues.iter().filter(|target| !(target.no_local && from == Some(target.address)));
+        let own = targets.queues.iter().filter(|target| !target.is_own(message));
         let own = own.map(|target| (&target.queue, target.flags));
         let shared = members.iter().filter_map(|member| Some((member.subscriber.queue.as_ref()?, member.target[0].flags())));
         let wanted = own.chain(shared).filter(|(queue, flags)| wants(queue, *flags));
@@ -232,16 +240,27 @@ impl Worker {
         first
     }
 
-    /// Stores a retained message, or that the topic has none any more.
-    fn store_retained(&mut self, message: &Message) -> bool {
+    /// Stores a retained message, or that the topic has none any more; what is to be shown once that is kept. `None`: there is
+    /// no room, and nobody to refuse.
+    fn store_retained(&mut self, message: &Arc<Message>) -> Option<Arc<Message>> {
         if message.payload.is_empty() {
             self.batch.delete_retained(&message.topic);
-        } else {
-            let mut bytes = Vec::with_capacity(message.payload.len() + 128);
-            encode_message(&mut bytes, message);
-            self.batch.put_retained(&message.topic, bytes);
+            return Some(Arc::clone(message));
         }
-        true
+        let zone = self.zone_of(message);
+        if !self.shared.retained.has_room(message, &zone.limits) {
+            tracing::warn!(topic = %message.topic, "retained messages are at their bound; this one is not kept");
+            return None;
+        }
+        let mut retained = Arc::clone(message);
+        let secs = zone.limits.retained_expiry_secs;
+        if secs > 0 && message.properties.number(PropertyId::MessageExpiryInterval).is_none() {
+            Arc::make_mut(&mut retained).properties.push_number(PropertyId::MessageExpiryInterval, secs);
+        }
+        let mut bytes = Vec::with_capacity(message.payload.len() + 128);
+        encode_message(&mut bytes, &retained);
+        self.batch.put_retained(&message.topic, bytes);
+        Some(retained)
     }
 
     /// Shows new subscribers what was stored.
@@ -249,7 +268,7 @@ impl Worker {
         if message.payload.is_empty() {
             self.shared.retained.clear(&message.topic);
         } else {
-            self.shared.retained.set(Arc::clone(message), self.zone_of(message).limits.retained_expiry_secs);
+            self.shared.retained.set(Arc::clone(message));
         }
     }
 
@@ -335,16 +354,16 @@ impl Worker {
 
     /// Publishes what hooks and ended clients want published. In the same commit as what caused it.
     pub(super) fn publish_internal(&mut self) {
+        while let Some(message) = self.own.pop_front() {
+            self.publish_sys(message);
+        }
         while let Some(message) = self.internal.pop_front() {
-            if message.topic.starts_with(SYS) {
-                self.publish_sys(message);
-                continue;
-            }
             if message.hops > self.shared.zones.default.limits.republish_hops_max {
                 self.drop_message(&message, DropReason::HopLimit);
                 continue;
             }
-            if !topic::name_is_valid(&message.topic, self.shared.zones.default.limits.topic_levels_max) {
+            let is_valid = topic::name_is_valid(&message.topic, self.zone_of(&message).limits.topic_levels_max);
+            if !is_valid || message.topic.starts_with(SYS) {
                 self.drop_message(&message, DropReason::Refused);
                 continue;
             }

@@ -57,7 +57,7 @@ impl Worker {
     /// Sends one page to a session; whether it can take another one at once.
     fn scan(&mut self, session: Key) -> bool {
         let Some(resident) = self.sessions.get_mut(session) else { return false };
-        let Some(connection) = resident.connection.and_then(|key| self.connections.get(key)) else {
+        let Some(connection) = resident.connection.and_then(|key| self.connections.get_mut(key)) else {
             resident.scans.clear();
             return false;
         };
@@ -66,11 +66,16 @@ impl Worker {
             Outbox::Durable { queue, .. } => queue.pending(),
         };
         // The end of what waits, and of what is being written, brings it back here.
-        if waiting >= PAGE as u64 || connection.backlog() > connection.zone.limits.output_bytes_max / 2 {
+        if waiting >= PAGE as u64 {
+            return false;
+        }
+        let bytes_max = connection.zone.limits.output_bytes_max / 2;
+        if connection.backlog() > bytes_max {
+            connection.held_back = true;
             return false;
         }
         let Some(scan) = resident.scans.front_mut() else { return false };
-        let page = self.shared.retained.page(&scan.filter, scan.from.as_deref(), PAGE);
+        let page = self.shared.retained.page(&scan.filter, scan.from.as_deref(), PAGE, bytes_max);
         let flags = scan.flags;
         scan.from = page.next;
         if scan.from.is_none() {

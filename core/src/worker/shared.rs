@@ -48,9 +48,8 @@ impl Worker {
     /// Delivers a message to a member that lives here; to another one where it is gone.
     pub(super) fn deliver_shared(&mut self, member: &Arc<Member>, message: &Arc<Message>, position: Option<Position>, repeated: bool) {
         let target = &member.target[0];
-        let is_here = self.sessions.get(target.session).is_some();
-        // What the store has for it is redispatched with its queue.
-        if !is_here && position.is_none() {
+        // What the store has for it may be given to others with its queue, too: rather twice than not at all.
+        if self.sessions.get(target.session).is_none() {
             return self.redispatch(member, message, repeated);
         }
         let repeated = if repeated { flags::REPEATED } else { 0 };
@@ -71,7 +70,7 @@ impl Worker {
         let record = Some(self.batch.record(&[target], |out| encode_message(out, message)));
         let members = SmallVec::from_iter([Arc::clone(&member)]);
         let (message, targets) = (Arc::clone(message), Arc::default());
-        self.defer(Deferred::Publish { publisher: None, message, targets, members, record, retained: false });
+        self.defer(Deferred::Publish { publisher: None, message, targets, members, record, retained: None });
     }
 
     fn choose_other(&mut self, group: &Arc<Group>, message: &Message, exclude: Address) -> Option<Arc<Member>> {

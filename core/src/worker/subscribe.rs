@@ -26,7 +26,8 @@ impl Worker {
         let mut added = Vec::new();
         for (index, mut asked) in subscribe.filters.into_iter().enumerate() {
             asked.filter = self.rewritten(&client, asked.filter);
-            asked.options.no_local |= zone.limits.ignore_loop_deliver && client.version != Version::V5;
+            let is_own = matches!(Subscription::parse(&asked.filter), Some(Subscription::Own(_)));
+            asked.options.no_local |= is_own && zone.limits.ignore_loop_deliver && client.version != Version::V5;
             let refused = if index >= zone.limits.filters_per_subscribe_max {
                 Some(ReasonCode::QuotaExceeded)
             } else {

@@ -21,7 +21,7 @@ impl Worker {
         let message = Arc::new(message);
         if message.retain {
             // Not in the store: after a start it is said anew.
-            self.shared.retained.set(Arc::clone(&message), 0);
+            self.shared.retained.set(Arc::clone(&message));
         }
         self.dispatch(&message, &targets, &members, None);
     }
@@ -57,7 +57,7 @@ impl Worker {
         if let (Some(body), serde_json::Value::Object(more)) = (body.as_object_mut(), more) {
             body.extend(more);
         }
-        self.internal.push_back(Message::internal(&topic, &body.to_string()));
+        self.own.push_back(Message::internal(&topic, &body.to_string()));
     }
 
     /// Says that a client has a subscription, or has it no more.
@@ -76,7 +76,7 @@ impl Worker {
         if let Some(qos) = qos {
             body["subopts"] = json!({ "qos": qos });
         }
-        self.internal.push_back(Message::internal(&topic, &body.to_string()));
+        self.own.push_back(Message::internal(&topic, &body.to_string()));
     }
 
     /// The topic of an event, where somebody listens to it. A client identifier with a wildcard or a slash has none of its own.

@@ -87,7 +87,7 @@ pub struct Mqtt {
     pub server_keep_alive_secs: u16,
     /// A client is gone when nothing was heard from it for this many times its keep-alive.
     pub keep_alive_multiplier: f64,
-    /// Send at the subscription's QoS also what was published at a lower one.
+    /// Send at the higher of both QoS, the subscription's and the message's, instead of the lower. Not as the specification has it.
     pub upgrade_qos: bool,
     /// Do not send clients before MQTT 5 what they published themselves.
     pub ignore_loop_deliver: bool,
