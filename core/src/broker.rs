@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::authentication::Methods;
 use crate::bans::{Bans, check_ban};
 use crate::hooks::Hooks;
 use crate::listener::{Listener, worker_of};
@@ -70,7 +71,9 @@ impl Broker {
         }
         let zones = Zones::new(config).map_err(|errors| BrokerError::Configuration(errors.join("; ")))?;
         let rewrites = Rewrites::new(&config.rewrite).map_err(|errors| BrokerError::Configuration(errors.join("; ")))?;
+        let methods = Methods::new(&config.scram).map_err(|errors| BrokerError::Configuration(errors.join("; ")))?;
         let shared = Arc::new(Shared {
+            methods,
             node: config.node.name.as_str().into(),
             bans: Bans::new(&config.banned),
             rewrites,
@@ -195,6 +198,7 @@ fn open_listeners(config: &Config, shared: &Arc<Shared>) -> Result<Vec<(String, 
 pub fn check(config: &Config) -> Vec<String> {
     let mut errors = Zones::new(config).err().unwrap_or_default();
     errors.extend(Rewrites::new(&config.rewrite).err().unwrap_or_default());
+    errors.extend(Methods::new(&config.scram).err().unwrap_or_default());
     for (index, ban) in config.banned.iter().enumerate() {
         errors.extend(check_ban(ban).err().map(|problem| format!("banned[{index}]: {problem}")));
     }

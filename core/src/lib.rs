@@ -2,6 +2,8 @@
 //!
 //! In the order of the line:
 
+/// Enhanced authentication.
+pub mod authentication;
 /// Who may not connect, and from where one may.
 mod bans;
 /// Puts the parts together, and takes them down in order.

@@ -45,6 +45,8 @@ pub(crate) struct NewConnection {
     pub(crate) throttle: Option<Arc<SharedThrottle>>,
     /// The client identifier was chosen by the broker.
     pub(crate) assigned: bool,
+    /// Where it has authenticated in steps: the last data for it.
+    pub(crate) proof: Option<Vec<u8>>,
     /// What the client sent behind its CONNECT.
     pub(crate) input: Vec<u8>,
     /// What the hooks so far want written.

@@ -150,6 +150,14 @@ impl Properties {
         })
     }
 
+    /// The binary data that `id` has, where it is there.
+    pub fn binary(&self, id: PropertyId) -> Option<&[u8]> {
+        self.0.iter().find_map(|p| match &p.value {
+            PropertyValue::Binary(bytes) if p.id == id => Some(&**bytes),
+            _ => None,
+        })
+    }
+
     /// The user properties, in their order, duplicates included.
     pub fn user(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().filter_map(|p| match &p.value {
@@ -166,6 +174,11 @@ impl Properties {
     /// Adds a text.
     pub fn push_text(&mut self, id: PropertyId, text: &str) {
         self.0.push(Property { id, value: PropertyValue::Text(text.into()) });
+    }
+
+    /// Adds binary data.
+    pub fn push_binary(&mut self, id: PropertyId, bytes: &[u8]) {
+        self.0.push(Property { id, value: PropertyValue::Binary(bytes.into()) });
     }
 
     /// Adds a user property.

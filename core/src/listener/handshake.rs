@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hookline_mqtt::packet::{ConnAck, Connect, Packet};
+use hookline_mqtt::packet::{Auth, ConnAck, Connect, Packet};
 use hookline_mqtt::{DecodeError, Properties, PropertyId, ReasonCode, Version, decode};
 use hookline_schemas::config::{PeerCert, TransportKind, WhenFull};
 use hookline_schemas::event::{About, HookPoint};
@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{HalfOpenPermit, Listener, worker_of};
+use crate::authentication::Step;
 use crate::clock;
 use crate::mailbox::{ConnectionPermit, Mail, NewConnection};
 use crate::metrics::Turned;
@@ -25,6 +26,8 @@ use crate::transport::{Socket, Transport, Wire, proxy, tls, websocket};
 
 /// How long an answer to a stranger may take to be written, and the stranger to close after it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Steps of an authentication at the most.
+const STEPS_MAX: usize = 8;
 /// What a stranger may still send after it was refused, bytes: reading it keeps the answer from being lost.
 const LAST_BYTES_MAX: usize = 64 << 10;
 
@@ -60,13 +63,21 @@ impl Listener {
             Ok(Err(TurnedAway(turned, detail))) => return self.turned(turned, peer, &detail),
             Err(_) => return self.turned(Turned::Timeout, peer, "nothing that leads to a CONNECT came in time"),
         };
-        let (connect, input) = match timeout_at(deadline, self.read_connect(&mut arrived.transport)).await {
+        let (mut connect, mut input) = match timeout_at(deadline, self.read_connect(&mut arrived.transport)).await {
             Ok(Ok(read)) => read,
             Ok(Err((error, version))) => {
                 self.turned(Turned::NoConnect, arrived.peer, error.detail);
                 return self.answer(&mut arrived.transport, version, error.reason.into()).await;
             }
             Err(_) => return self.turned(Turned::Timeout, arrived.peer, "no whole CONNECT came in time"),
+        };
+        let proof = match timeout_at(deadline, self.authenticate(&mut arrived.transport, &mut connect, &mut input)).await {
+            Ok(Ok(proof)) => proof,
+            Ok(Err(refusal)) => {
+                self.turned(Turned::Refused, arrived.peer, refusal.reason.name());
+                return self.answer(&mut arrived.transport, Some(connect.version), refusal).await;
+            }
+            Err(_) => return self.turned(Turned::Timeout, arrived.peer, "the authentication was not completed in time"),
         };
         drop(half_open);
         let (client, assigned) = match self.client(&connect, &arrived) {
@@ -94,6 +105,7 @@ impl Listener {
             zone: Arc::clone(&self.zone),
             throttle: self.throttle.clone(),
             assigned,
+            proof,
             input,
             outcome,
             permit,
@@ -143,6 +155,64 @@ impl Listener {
         Ok(Arrived { transport, peer, sock, certificate })
     }
 
+    /// Lets a client that asks for it authenticate in steps: the last data for it. Its name is the one that it has proven.
+    async fn authenticate(
+        &self,
+        transport: &mut Transport,
+        connect: &mut Connect,
+        input: &mut Vec<u8>,
+    ) -> Result<Option<Vec<u8>>, Refusal> {
+        let given = connect.properties.binary(PropertyId::AuthenticationData).map(<[u8]>::to_vec);
+        let Some(method) = connect.properties.text(PropertyId::AuthenticationMethod) else {
+            // Section 3.1.2.11.10: data without a method.
+            return if given.is_some() { Err(ReasonCode::ProtocolError.into()) } else { Ok(None) };
+        };
+        // [MQTT-4.12.0-1]
+        let mut exchange = self.shared.methods.begin(method).ok_or(ReasonCode::BadAuthenticationMethod)?;
+        let mut data = given.unwrap_or_default();
+        for _ in 0..STEPS_MAX {
+            match exchange.step(&data) {
+                Step::Accept { username, data } => {
+                    connect.username = Some(username);
+                    return Ok(Some(data));
+                }
+                Step::Refuse(reason) => return Err(reason.into()),
+                Step::Continue(challenge) => {
+                    let mut out = Vec::new();
+                    auth(ReasonCode::ContinueAuthentication, exchange.method(), &challenge).encode(&mut out);
+                    transport.write_waiting(&out).await.map_err(|_| ReasonCode::UnspecifiedError)?;
+                    data = self.next_auth(transport, input, exchange.method()).await?;
+                }
+            }
+        }
+        Err(ReasonCode::NotAuthorized.into())
+    }
+
+    /// The data of the AUTH that must come next.
+    async fn next_auth(&self, transport: &mut Transport, input: &mut Vec<u8>, method: &str) -> Result<Vec<u8>, Refusal> {
+        let mut bytes = [0u8; 2048];
+        loop {
+            match decode(input, Version::V5, self.zone.limits.connect_bytes_max).map_err(|error| error.reason)? {
+                Some((Packet::Auth(auth), length)) => {
+                    // [MQTT-4.12.0-3] and [MQTT-4.12.0-5]: it goes on, by the same method.
+                    let goes_on = auth.reason == ReasonCode::ContinueAuthentication;
+                    if !goes_on || auth.properties.text(PropertyId::AuthenticationMethod) != Some(method) {
+                        return Err(ReasonCode::ProtocolError.into());
+                    }
+                    let data = auth.properties.binary(PropertyId::AuthenticationData).unwrap_or_default().to_vec();
+                    input.drain(..length);
+                    return Ok(data);
+                }
+                // [MQTT-3.1.2-30] Nothing else may come before the CONNACK.
+                Some(_) => return Err(ReasonCode::ProtocolError.into()),
+                None => match transport.read_waiting(&mut bytes).await {
+                    Ok(0) | Err(_) => return Err(ReasonCode::UnspecifiedError.into()),
+                    Ok(count) => input.extend_from_slice(&bytes[..count]),
+                },
+            }
+        }
+    }
+
     /// Reads up to the end of the CONNECT; what came behind it comes with it.
     async fn read_connect(&self, transport: &mut Transport) -> Result<(Connect, Vec<u8>), (DecodeError, Option<Version>)> {
         let mut input = Vec::new();
@@ -176,7 +246,6 @@ impl Listener {
             properties.push_text(PropertyId::ServerReference, &limits.server_reference);
             return Err(Refusal { reason: ReasonCode::UseAnotherServer, properties });
         }
-        check_properties(connect)?;
         if let Some(will) = &connect.will {
             // [MQTT-3.2.2-12] and [MQTT-3.2.2-13]
             if will.qos as u8 > limits.qos_max {
@@ -329,16 +398,12 @@ impl Wire {
     }
 }
 
-/// What of a CONNECT's properties makes no sense, or is not served.
-fn check_properties(connect: &Connect) -> Result<(), Refusal> {
-    let method = connect.properties.text(PropertyId::AuthenticationMethod);
-    let data = connect.properties.iter().any(|property| property.id == PropertyId::AuthenticationData);
-    match method {
-        // Section 3.1.2.11.10
-        None if data => Err(ReasonCode::ProtocolError.into()),
-        Some(_) => Err(ReasonCode::BadAuthenticationMethod.into()),
-        None => Ok(()),
-    }
+/// A step of ours.
+pub(crate) fn auth(reason: ReasonCode, method: &str, data: &[u8]) -> Auth {
+    let mut properties = Properties::default();
+    properties.push_text(PropertyId::AuthenticationMethod, method);
+    properties.push_binary(PropertyId::AuthenticationData, data);
+    Auth { reason, properties }
 }
 
 /// The version that a CONNECT names which cannot be read otherwise, so that the answer has its form.

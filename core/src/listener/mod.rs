@@ -8,6 +8,8 @@
 /// From the first byte to the CONNECT, and the login.
 mod handshake;
 
+pub(crate) use handshake::auth;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

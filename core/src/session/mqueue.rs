@@ -26,6 +26,9 @@ pub(crate) struct Mqueue {
     bytes: usize,
 }
 
+/// Places that a queue keeps when it is empty.
+const KEPT: usize = 8;
+
 impl Mqueue {
     /// Adds a message; what had to make room comes back: the oldest of its level, then of the lowest level.
     pub(crate) fn push(&mut self, waiting: Waiting, priority: u16, count_max: usize, bytes_max: usize) -> SmallVec<[Waiting; 1]> {
@@ -53,8 +56,10 @@ impl Mqueue {
     pub(crate) fn pop(&mut self) -> Option<Waiting> {
         let next = self.levels.iter_mut().find_map(|(_, level)| level.pop_front())?;
         self.bytes -= size(&next);
-        if self.bytes == 0 && self.levels.iter().all(|(_, level)| level.is_empty()) {
-            // An idle session keeps no memory for what waited once.
+        if self.levels.iter().all(|(_, level)| level.is_empty())
+            && self.levels.iter().map(|(_, level)| level.capacity()).sum::<usize>() > KEPT
+        {
+            // An idle session keeps little memory for what waited once.
             self.levels = Vec::new();
         }
         Some(next)
@@ -94,7 +99,9 @@ mod tests {
         }
         assert_eq!(dropped, ["a"]);
         assert_eq!((queue.len(), texts(&mut queue)), (4, ["b", "d", "c", "e"].map(str::to_owned).to_vec()));
-        assert_eq!((queue.bytes, queue.levels.capacity()), (0, 0));
+        assert_eq!(queue.bytes, 0);
+        (0..100).for_each(|_| drop(queue.push(waiting("x"), 0, 1000, 1000)));
+        assert_eq!((texts(&mut queue).len(), queue.levels.capacity()), (100, 0), "its memory goes back");
     }
 
     #[test]

@@ -219,6 +219,11 @@ impl Worker {
         if asked(PropertyId::RequestResponseInformation) == Some(1) && !limits.response_information.is_empty() {
             properties.push_text(PropertyId::ResponseInformation, &limits.response_information);
         }
+        // [MQTT-4.12.0-5]
+        if let (Some(proof), Some(method)) = (&new.proof, new.connect.properties.text(PropertyId::AuthenticationMethod)) {
+            properties.push_text(PropertyId::AuthenticationMethod, method);
+            properties.push_binary(PropertyId::AuthenticationData, proof);
+        }
         // [MQTT-3.1.3-6] The identifier that the broker has chosen, also where it chose another than the client's.
         if new.assigned || *new.client.client_id != *new.connect.client_id {
             properties.push_text(PropertyId::AssignedClientIdentifier, &new.client.client_id);

@@ -13,6 +13,7 @@ use rustix::event::epoll::{self, EventFlags};
 use super::Worker;
 use super::timers::Due;
 use crate::HashMap;
+use crate::authentication::Exchange;
 use crate::limiter::{Bucket, SharedThrottle, Throttle};
 use crate::mailbox::{ConnectionPermit, NewConnection};
 use crate::metrics::Counters;
@@ -56,6 +57,8 @@ pub(super) struct Connection {
     /// Publishes among them: what the client has on its way.
     pub(super) unacknowledged: u32,
     pub(super) last_heard: Instant,
+    /// A re-authentication under way.
+    pub(super) exchange: Option<Box<Exchange>>,
     limits: Option<Box<Limits>>,
     /// PUBLISH packets that have come in.
     pub(super) publishes: u64,
@@ -133,6 +136,7 @@ impl Connection {
             deferred: 0,
             unacknowledged: 0,
             last_heard: now,
+            exchange: None,
             limits: is_limited.then(|| Box::new(rates)),
             publishes: 0,
             zone,

@@ -77,7 +77,7 @@ impl Worker {
 
     /// Publishes what is due: in the commit that takes it from where it waited.
     pub(super) fn publish_delayed(&mut self) {
-        let now_ms = clock::now_ms();
+        let now_ms = self.now_ms;
         for _ in 0..DUE_MAX {
             let Some(key) = self.delayed.first().copied().filter(|key| key.due_ms() <= now_ms) else { return };
             self.delayed.pop_first();

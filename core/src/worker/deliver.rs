@@ -198,7 +198,7 @@ impl Worker {
             }
             return;
         }
-        resident.session.inflight.push(Entry::Sent { message, qos, bytes, flags, at_ms: clock::now_ms(), lease });
+        resident.session.inflight.push(Entry::Sent { message, qos, bytes, flags, at_ms: self.now_ms, lease });
     }
 
     /// Settles the next message without sending it.
@@ -215,7 +215,7 @@ impl Worker {
 
     fn release_again(&mut self, session: Key) {
         let Some(resident) = self.sessions.get_mut(session) else { return };
-        let packet_id = resident.session.inflight.push(Entry::Released { bytes: 0, at_ms: clock::now_ms() });
+        let packet_id = resident.session.inflight.push(Entry::Released { bytes: 0, at_ms: self.now_ms });
         if let Some(key) = resident.connection {
             self.send_ack(key, &Ack::new(AckKind::PubRel, packet_id, ReasonCode::Success));
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hookline_mqtt::packet::{Ack, AckKind, Disconnect, Packet};
+use hookline_mqtt::packet::{Ack, AckKind, Auth, Disconnect, Packet};
 use hookline_mqtt::{DecodeError, PropertyId, QoS, ReasonCode, Version};
 use hookline_schemas::Message;
 use hookline_schemas::event::{About, HookPoint};
@@ -10,7 +10,7 @@ use hookline_schemas::event::{About, HookPoint};
 use super::connection::End;
 use super::deferred::Deferred;
 use super::{Outbox, Worker};
-use crate::clock;
+use crate::authentication::Step;
 use crate::metrics::Counters;
 use crate::session::PubRec;
 use crate::slab::Key;
@@ -38,8 +38,7 @@ impl Worker {
             Packet::Disconnect(disconnect) => self.on_disconnect(key, disconnect),
             // [MQTT-3.1.0-2]
             Packet::Connect(_) => Err(DecodeError::protocol("second CONNECT")),
-            // [MQTT-4.12.1-1] Re-authentication is for those who have authenticated in this way.
-            Packet::Auth(_) => Err(DecodeError::protocol("AUTH without an authentication method")),
+            Packet::Auth(auth) => self.on_auth(key, &auth),
             Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
                 Err(DecodeError::protocol("a packet that only servers send"))
             }
@@ -76,7 +75,7 @@ impl Worker {
             }
             return;
         }
-        let reason = match resident.session.inflight.release(ack.packet_id, clock::now_ms()) {
+        let reason = match resident.session.inflight.release(ack.packet_id, self.now_ms) {
             PubRec::Released { sequence, message } => {
                 if let Outbox::Durable { queue, .. } = &resident.outbox {
                     queue.release(sequence);
@@ -137,7 +136,7 @@ impl Worker {
         }
         let Some(resident) = self.sessions.get(session) else { return };
         let client = &resident.session.client;
-        let now_ms = clock::now_ms();
+        let now_ms = self.now_ms;
         // The time that the client was away is not its slowness.
         let latency_ms = now_ms.saturating_sub(message.received_at_ms.max(client.connected_at_ms));
         if latency_ms >= self.shared.slow.threshold_ms {
@@ -155,6 +154,38 @@ impl Worker {
             let acked = Message { qos, ..message.clone() };
             self.tell(HookPoint::MessageAcked, &client, About::Message(&acked));
         }
+    }
+
+    /// A client that has authenticated in steps does so again, while all else goes on.
+    fn on_auth(&mut self, key: Key, auth: &Auth) -> Result<(), DecodeError> {
+        let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
+        let client = Arc::clone(&connection.client);
+        let method = client.properties.text(PropertyId::AuthenticationMethod);
+        let Some(method) = method else { return Err(DecodeError::protocol("AUTH without an authentication method")) };
+        // [MQTT-4.12.1-1]
+        if auth.properties.text(PropertyId::AuthenticationMethod) != Some(method) {
+            return Err(DecodeError::protocol("another authentication method than in the CONNECT"));
+        }
+        let exchange = match (auth.reason, connection.exchange.take()) {
+            (ReasonCode::ReAuthenticate, _) => self.shared.methods.begin(method).map(Box::new),
+            (ReasonCode::ContinueAuthentication, exchange) => exchange,
+            _ => None,
+        };
+        let Some(mut exchange) = exchange else { return Err(DecodeError::protocol("AUTH that belongs to no authentication")) };
+        let step = exchange.step(auth.properties.binary(PropertyId::AuthenticationData).unwrap_or_default());
+        let (reason, data, goes_on) = match step {
+            Step::Continue(data) => (ReasonCode::ContinueAuthentication, data, true),
+            Step::Accept { username, data } if client.username.as_deref() == Some(&*username) => (ReasonCode::Success, data, false),
+            // [MQTT-4.12.1-2]
+            Step::Accept { .. } => return Err(DecodeError::with(ReasonCode::NotAuthorized, "another user than before")),
+            Step::Refuse(reason) => return Err(DecodeError::with(reason, "the authentication failed")),
+        };
+        let answer = crate::listener::auth(reason, method, &data);
+        self.send_with(key, |out, _| answer.encode(out));
+        if goes_on && let Some(connection) = self.connections.get_mut(key) {
+            connection.exchange = Some(exchange);
+        }
+        Ok(())
     }
 
     fn on_disconnect(&mut self, key: Key, disconnect: Disconnect) -> Result<(), DecodeError> {

@@ -36,7 +36,9 @@ use parking_lot::Mutex;
 use rustix::event::{Timespec, epoll};
 
 use crate::HashMap;
+use crate::authentication::Methods;
 use crate::bans::Bans;
+use crate::clock;
 use crate::hooks::Hooks;
 use crate::mailbox::{Mail, Mailbox};
 use crate::metrics::{Counters, Strangers};
@@ -60,6 +62,7 @@ pub(crate) use delayed::worker_of_delayed;
 pub(crate) struct Shared {
     pub(crate) node: Arc<str>,
     pub(crate) zones: Zones,
+    pub(crate) methods: Methods,
     pub(crate) bans: Bans,
     pub(crate) rewrites: Rewrites,
     pub(crate) auto_subscribe: Vec<AutoSubscribe>,
@@ -159,6 +162,8 @@ pub(crate) struct Worker {
     next_message: u32,
     random: u64,
     now: Instant,
+    /// The time of day of this turn, milliseconds since the Unix epoch.
+    now_ms: u64,
     stopping: bool,
 }
 
@@ -201,6 +206,7 @@ impl Worker {
             outcome: Outcome::default(),
             next_message: 0,
             now: Instant::now(),
+            now_ms: clock::now_ms(),
             stopping: false,
         })
     }
@@ -213,6 +219,7 @@ impl Worker {
         loop {
             self.wait(&mut events)?;
             self.now = Instant::now();
+            self.now_ms = clock::now_ms();
             for event in events.drain(..) {
                 let token = event.data.u64();
                 if token == MAILBOX {

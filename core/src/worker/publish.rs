@@ -16,7 +16,6 @@ use smallvec::SmallVec;
 use super::deferred::{Deferred, Publisher};
 use super::sys::SYS;
 use super::{Outbox, Worker, delayed};
-use crate::clock;
 use crate::mailbox::Mail;
 use crate::metrics::Counters;
 use crate::router::{Member, Targets, effective_qos};
@@ -34,14 +33,17 @@ impl Worker {
         let by_qos = [&self.counters.received_qos0, &self.counters.received_qos1, &self.counters.received_qos2];
         Counters::count(by_qos[publish.qos as usize]);
         Counters::count(&self.counters.received);
-        let zone = Arc::clone(&connection.zone);
-        let limits = &zone.limits;
+        // Copies, because a count of references to the zone would be everybody's bottleneck.
+        let limits = &connection.zone.limits;
+        let (levels_max, expiry_secs_max) = (limits.topic_levels_max, limits.message_expiry_secs_max);
+        let (awaiting_rel_max, await_rel_timeout_secs) = (limits.awaiting_rel_max, limits.await_rel_timeout_secs);
+        let checks_payload = limits.check_payload_format;
         let aliased = resolve_alias(&mut connection.aliases, publish, limits.topic_alias_max)?;
         let name = aliased.as_deref().unwrap_or(publish.topic);
         check_publish(publish, name, limits)?;
         // Section 3.3.4: who has been told how many may be on their way keeps to it.
         let counts = publish.qos > QoS::AtMostOnce && connection.version == Version::V5;
-        if counts && connection.unacknowledged >= u32::from(limits.awaiting_rel_max) {
+        if counts && connection.unacknowledged >= u32::from(awaiting_rel_max) {
             return Err(DecodeError::with(ReasonCode::ReceiveMaximumExceeded, "more messages on their way than the receive maximum"));
         }
         let (client, session) = (Arc::clone(&connection.client), connection.session);
@@ -52,7 +54,7 @@ impl Worker {
             reason: ReasonCode::Success,
         });
         if let Some(publisher) = publisher.filter(|publisher| publisher.qos == QoS::ExactlyOnce)
-            && self.is_repeated(session, publisher, limits)?
+            && self.is_repeated(session, publisher, awaiting_rel_max, await_rel_timeout_secs)?
         {
             self.acknowledge(publisher);
             return Ok(());
@@ -60,20 +62,19 @@ impl Worker {
         // What is delayed is allowed, changed and mounted by its real topic.
         let (delay, name) = if self.shared.delayed.enable { delayed::split(name) } else { ("", name) };
         let access = About::Access { action: Access::Publish, topic: name };
-        let refused = if limits.check_payload_format && !payload_is_what_it_says(publish) {
+        let refused = if checks_payload && !payload_is_what_it_says(publish) {
             Some(ReasonCode::PayloadFormatInvalid)
         } else if name.starts_with(SYS) {
             Some(ReasonCode::NotAuthorized)
         } else {
             self.ask(HookPoint::ClientAuthorize, &client, access)
         };
-        let shared = Arc::clone(&self.shared);
-        let mut name = shared.rewrites.apply(RewriteAction::Publish, name, &client);
+        let mut name = self.shared.rewrites.apply(RewriteAction::Publish, name, &client);
         if !client.mountpoint.is_empty() || !delay.is_empty() {
             name = format!("{delay}{}{name}", client.mountpoint).into();
         }
         // What a rule has made of a topic may be none any more.
-        let is_changed = matches!(name, Cow::Owned(_)) && !topic::name_is_valid(&name, limits.topic_levels_max);
+        let is_changed = matches!(name, Cow::Owned(_)) && !topic::name_is_valid(&name, levels_max);
         let refused = refused.or(is_changed.then_some(ReasonCode::TopicNameInvalid));
         if let Some(reason) = refused {
             match publisher {
@@ -85,10 +86,10 @@ impl Worker {
         let (topic, targets) = self.routes.targets(&self.shared.router, &name);
         let mut properties = publish.properties.clone();
         properties.retain(|property| property.id != PropertyId::TopicAlias);
-        limit_expiry(&mut properties, limits.message_expiry_secs_max);
+        limit_expiry(&mut properties, expiry_secs_max);
         let message = Message {
             id: self.message_id(),
-            received_at_ms: clock::now_ms(),
+            received_at_ms: self.now_ms,
             from: client,
             topic,
             payload: Bytes::copy_from_slice(publish.payload),
@@ -103,17 +104,17 @@ impl Worker {
     }
 
     /// Whether this QoS 2 message has come before, and not been released yet. Remembers it where not.
-    fn is_repeated(&mut self, session: Key, publisher: Publisher, limits: &Mqtt) -> Result<bool, DecodeError> {
+    fn is_repeated(&mut self, session: Key, publisher: Publisher, count_max: u16, timeout_secs: u32) -> Result<bool, DecodeError> {
         let Some(resident) = self.sessions.get_mut(session) else { return Ok(false) };
         let received = &mut resident.session.received;
-        let (now_ms, timeout_ms) = (clock::now_ms(), u64::from(limits.await_rel_timeout_secs) * 1000);
+        let (now_ms, timeout_ms) = (self.now_ms, u64::from(timeout_secs) * 1000);
         let is_over = |since: u64| timeout_ms > 0 && now_ms.saturating_sub(since) >= timeout_ms;
         match received.get(&publisher.packet_id) {
             Some(since) if !is_over(*since) => return Ok(true),
             Some(_) => {}
-            None if received.len() >= usize::from(limits.awaiting_rel_max) => {
+            None if received.len() >= usize::from(count_max) => {
                 received.retain(|_, since| !is_over(*since));
-                if received.len() >= usize::from(limits.awaiting_rel_max) {
+                if received.len() >= usize::from(count_max) {
                     return Err(DecodeError::with(ReasonCode::ReceiveMaximumExceeded, "too many messages wait for their PUBREL"));
                 }
             }
@@ -206,8 +207,8 @@ impl Worker {
             let qos = effective_qos(message.qos, member.target[0].flags());
             qos > QoS::AtMostOnce && member.subscriber.queue.as_ref().is_some_and(|queue| is_full(queue))
         });
-        let limits = &self.zone_of(message).limits;
-        let no_place = message.retain && !message.payload.is_empty() && !self.shared.retained.has_room(message, limits);
+        let has_place = || self.shared.retained.has_room(message, &self.zone_of(message).limits);
+        let no_place = message.retain && !message.payload.is_empty() && !has_place();
         (full_action || full_session || full_member || no_place).then_some(ReasonCode::QuotaExceeded)
     }
 
@@ -337,7 +338,7 @@ impl Worker {
             let hops = republish.hops;
             let message = Message {
                 id: self.message_id(),
-                received_at_ms: clock::now_ms(),
+                received_at_ms: self.now_ms,
                 from: Arc::new(Client::internal(&republish.from)),
                 topic: (*republish.topic).into(),
                 payload: republish.payload,
@@ -381,7 +382,7 @@ impl Worker {
     /// An identifier that no other message has: time, start, worker, counter.
     pub(super) fn message_id(&mut self) -> MessageId {
         self.next_message = self.next_message.wrapping_add(1);
-        let parts = [clock::now_ms() as u128, self.shared.boot.into(), self.number.into(), self.next_message.into()];
+        let parts = [u128::from(self.now_ms), self.shared.boot.into(), self.number.into(), self.next_message.into()];
         MessageId(parts[0] << 80 | parts[1] << 48 | parts[2] << 32 | parts[3])
     }
 }

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use hookline_core::authentication::scram::{Hash, verifier};
 
 use crate::config::{self, Sources};
 use crate::serve;
@@ -43,6 +44,15 @@ enum Command {
     Store(store::Arguments),
     /// Look into the dead-letter queues of a broker that is not running
     Dlq(store::DeadLetterArguments),
+    /// Make a SCRAM verifier of the password on standard input, for [scram.users]
+    Scram {
+        /// The method
+        #[arg(long, default_value = "SCRAM-SHA-256", value_parser = ["SCRAM-SHA-256", "SCRAM-SHA-512"])]
+        method: String,
+        /// How often the password is hashed: more makes guessing, and each login of a client, slower
+        #[arg(long, default_value = "4096")]
+        iterations: std::num::NonZeroU32,
+    },
     /// Write the JSON Schemas of the configuration into a folder
     Schema {
         /// The folder
@@ -80,6 +90,15 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Sub(arguments) => subscribe::run(arguments),
         Command::Store(arguments) => store::run(arguments),
         Command::Dlq(arguments) => store::run_dead_letters(arguments),
+        Command::Scram { method, iterations } => {
+            let mut password = String::new();
+            std::io::stdin().read_line(&mut password).context("cannot read the password from standard input")?;
+            let password = password.trim_end_matches(['\r', '\n']);
+            anyhow::ensure!(!password.is_empty(), "the password is empty");
+            let hash = if method == "SCRAM-SHA-512" { Hash::Sha512 } else { Hash::Sha256 };
+            println!("{}", verifier(hash, password, iterations));
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Schema { folder } => {
             for (name, schema) in config::schemas() {
                 let path = folder.join(name);

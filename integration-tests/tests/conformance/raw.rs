@@ -10,17 +10,23 @@ use hookline_integration_tests::broker::Broker;
 use hookline_mqtt::packet::{
     Ack, AckKind, ConnAck, Connect, Packet, Publish, SubAck, Subscribe, SubscribeFilter, SubscriptionOptions, UnsubAck, Will,
 };
-use hookline_mqtt::{Properties, PropertyId, PropertyValue, QoS, ReasonCode, Version, decode};
+use hookline_mqtt::{Properties, PropertyId, QoS, ReasonCode, Version, decode};
 
 /// One broker for all tests: what they do must not meet.
 pub(crate) static BROKER: LazyLock<(Broker, tempfile::TempDir)> = LazyLock::new(|| {
     let folder = tempfile::tempdir().expect("a folder");
-    let config = "[mqtt]\nresponse_information = \"answers/\"\nretry_interval_secs = 0\n[listeners.ws.default]\nbind = \"127.0.0.1:0\"\n\
+    // "hookline scram" makes it of the password "pencil"; this is the example of RFC 7677.
+    let (code, verifier) = hookline_integration_tests::broker::run_with_input(&["scram"], "pencil\n");
+    assert_eq!(code, Some(0));
+    let config = format!("[scram.users]\nuser = \"{}\"\n{CONFIG}", verifier.trim());
+    (Broker::start(folder.path(), &config), folder)
+});
+
+/// Zones that serve less, and a listener whose clients are to go elsewhere.
+const CONFIG: &str = "[mqtt]\nresponse_information = \"answers/\"\nretry_interval_secs = 0\n[listeners.ws.default]\nbind = \"127.0.0.1:0\"\n\
         [listeners.tcp.poor]\nbind = \"127.0.0.1:0\"\nzone = \"poor\"\n\
         [zones.poor.mqtt]\nqos_max = 1\nretain_available = false\nwildcard_subscriptions = false\nshared_subscriptions = false\nserver_keep_alive_secs = 1\n\
         [listeners.tcp.moved]\nbind = \"127.0.0.1:0\"\nzone = \"moved\"\n[zones.moved.mqtt]\nserver_reference = \"other.example:1883\"\n";
-    (Broker::start(folder.path(), config), folder)
-});
 
 /// How long something that must come may take.
 pub(crate) const SOON: Duration = Duration::from_secs(5);
@@ -37,6 +43,7 @@ pub(crate) enum Got {
     UnsubAck(UnsubAck),
     PingResp,
     Disconnect(ReasonCode, Properties),
+    Auth(ReasonCode, Properties),
     /// The connection is over.
     Closed,
     /// Nothing for the time.
@@ -93,14 +100,6 @@ pub(crate) fn numbers(list: &[(PropertyId, u32)]) -> Properties {
     let mut properties = Properties::default();
     list.iter().for_each(|(id, number)| properties.push_number(*id, *number));
     properties
-}
-
-/// The bytes of a property's binary data.
-pub(crate) fn binary(properties: &Properties, id: PropertyId) -> Option<Vec<u8>> {
-    properties.iter().find_map(|property| match &property.value {
-        PropertyValue::Binary(bytes) if property.id == id => Some(bytes.to_vec()),
-        _ => None,
-    })
 }
 
 impl Raw {
@@ -315,6 +314,7 @@ fn own(packet: Packet<'_>) -> Got {
         Packet::SubAck(ack) => Got::SubAck(ack),
         Packet::UnsubAck(ack) => Got::UnsubAck(ack),
         Packet::PingResp => Got::PingResp,
+        Packet::Auth(auth) => Got::Auth(auth.reason, auth.properties),
         Packet::Disconnect(disconnect) => Got::Disconnect(disconnect.reason, disconnect.properties),
         other => panic!("a packet that servers do not send: {other:?}"),
     }

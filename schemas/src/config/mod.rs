@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use action::{Action, BuiltIn, Connector, Delivery, QueueBounds, Rule, RuleAction, WhenFull};
 pub use listener::{CertificateFiles, ClientAuth, Listener, Listeners, Tls, TlsVersion, TransportKind, WebSocket};
 pub use mqtt::{DefaultPriority, Mqtt, PeerCert, SharedStrategy, Zone};
-pub use routing::{AutoSubscribe, Ban, Delayed, Rewrite, RewriteAction, SlowSubscribers, Sys};
+pub use routing::{AutoSubscribe, Ban, Delayed, Rewrite, RewriteAction, Scram, SlowSubscribers, Sys};
 pub use store::{DurabilityLevel, Store};
 
 /// The whole configuration.
@@ -38,6 +38,8 @@ pub struct Config {
     pub auto_subscribe: Vec<AutoSubscribe>,
     /// Who may not connect.
     pub banned: Vec<Ban>,
+    /// Enhanced authentication.
+    pub scram: Scram,
     /// Delayed messages.
     pub delayed: Delayed,
     /// What the broker publishes about itself.

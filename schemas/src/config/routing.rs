@@ -68,6 +68,15 @@ pub struct Ban {
     pub reason: String,
 }
 
+/// Enhanced authentication by SCRAM (MQTT 5, methods `SCRAM-SHA-256` and `SCRAM-SHA-512`). A client that asks for it must prove its
+/// password; who does not ask is not affected.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Scram {
+    /// Users, each with what `hookline scram` makes of the password: `SCRAM-SHA-256$4096:salt$stored:server`, as PostgreSQL keeps it.
+    pub users: std::collections::BTreeMap<String, String>,
+}
+
 /// Messages to a topic `$delayed/SECONDS/TOPIC`, which are published to TOPIC later. They are kept in the store.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -601,15 +601,6 @@ fn mqtt_3_15_1_1_the_flags_of_auth_must_be_zero_and_4_12_1_1_it_needs_a_method()
 }
 
 #[test]
-fn mqtt_4_12_0_1_an_unserved_method_closes_the_connection() {
-    let mut properties = Properties::default();
-    properties.push_text(PropertyId::AuthenticationMethod, "GS2-KRB5");
-    let mut raw = Raw::open(&hookline_mqtt::packet::Connect { properties, ..connect5() });
-    assert_eq!(raw.connack().reason, ReasonCode::BadAuthenticationMethod);
-    raw.closes();
-}
-
-#[test]
 fn mqtt_3_14_2_3_a_reason_string_is_left_out_where_it_does_not_fit() {
     for (most, told) in [(10, false), (1000, true)] {
         let properties = numbers(&[(PropertyId::MaximumPacketSize, most)]);

@@ -1,5 +1,7 @@
 //! MQTT 5.0.
 
+/// Section 4.12.
+mod auth;
 /// Sections 3.1, 3.2, 3.14 and 3.15: beginning and end of a connection.
 mod connection;
 /// Sections 3.3 to 3.7: messages and their acknowledgements.

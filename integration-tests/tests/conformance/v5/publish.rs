@@ -3,7 +3,7 @@ use std::time::Duration;
 use hookline_mqtt::packet::{Ack, AckKind, Connect, Publish, RetainHandling, SubscriptionOptions};
 use hookline_mqtt::{Properties, PropertyId, QoS, ReasonCode, Version};
 
-use crate::raw::{Got, NOT, Raw, SOON, binary, connect, numbers, options, packet, text, unique};
+use crate::raw::{Got, NOT, Raw, SOON, connect, numbers, options, packet, text, unique};
 
 fn v5() -> Raw {
     Raw::new(Version::V5)
@@ -159,7 +159,7 @@ fn mqtt_3_3_2_4_and_15_to_20_properties_arrive_as_they_were_sent() {
     assert_eq!(properties.number(PropertyId::PayloadFormatIndicator), Some(1));
     assert_eq!(properties.text(PropertyId::ResponseTopic), Some("answers/here"));
     assert_eq!(properties.text(PropertyId::ContentType), Some("text/plain"));
-    assert_eq!(binary(&properties, PropertyId::CorrelationData), Some(vec![0, 255, 7]));
+    assert_eq!(properties.binary(PropertyId::CorrelationData), Some(&[0, 255, 7][..]));
     assert_eq!(properties.user().collect::<Vec<_>>(), pairs);
 }
 
