@@ -5,7 +5,7 @@ SHELL := /bin/bash
 CARGO_FLAGS := --release --workspace --locked
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: run build test unit check services torture bench schemas clean help
+.PHONY: run build test unit check services fuzz torture bench schemas clean help
 
 help:            ## Print this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -24,6 +24,7 @@ test: build      ## Install and start the servers that the tests need, run every
 	integration-tests/services up; \
 	eval "$$(integration-tests/services env)"; \
 	cargo test $(CARGO_FLAGS)
+	@fuzz/run 5
 
 unit: build      ## Run the tests that need no servers
 	@cargo test $(CARGO_FLAGS) --exclude hookline-integration-tests
@@ -35,6 +36,10 @@ check: build     ## Check form and lints
 services:        ## Start the servers that the tests need, and leave them running
 	@./setup test > /dev/null
 	@integration-tests/services up
+
+fuzz:            ## Fuzz the codec, WebSocket and PROXY parsing for SECONDS (600) each
+	@./setup build
+	@fuzz/run $(or $(SECONDS),600)
 
 torture: build   ## Kill the broker KILLS times (1000) under load, and count what is lost
 	@./setup test > /dev/null

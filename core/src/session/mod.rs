@@ -63,3 +63,6 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,15 +14,14 @@ pub(crate) mod websocket;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
+use hookline_wire::websocket::Framed;
 use rustls::{ServerConnection, StreamOwned};
-
-use websocket::Framed;
 
 /// A connection's bytes.
 #[derive(Debug)]
 pub(crate) enum Transport {
     Plain(Wire),
-    WebSocket(Box<Framed>),
+    WebSocket(Box<Framed<Wire>>),
 }
 
 /// What is below WebSocket, or below MQTT itself.
