@@ -45,14 +45,23 @@ pub(crate) struct NewConnection {
     pub(crate) throttle: Option<Arc<SharedThrottle>>,
     /// The client identifier was chosen by the broker.
     pub(crate) assigned: bool,
-    /// Where it has authenticated in steps: the last data for it.
-    pub(crate) proof: Option<Vec<u8>>,
+    /// Where it has authenticated in steps.
+    pub(crate) proof: Option<Proof>,
     /// What the client sent behind its CONNECT.
     pub(crate) input: Vec<u8>,
     /// What the hooks so far want written.
     pub(crate) outcome: Outcome,
     /// Given back when the connection ends.
     pub(crate) permit: ConnectionPermit,
+}
+
+/// What an authentication in steps has come to.
+#[derive(Debug)]
+pub(crate) struct Proof {
+    /// The name that was proven.
+    pub(crate) username: String,
+    /// The last data for the client.
+    pub(crate) data: Vec<u8>,
 }
 
 /// A place among the connections of a listener.

@@ -77,6 +77,8 @@ counters! {
     resent: "messages/resent";
     /// Messages that another member of a shared subscription got, because the first was gone.
     redispatched: "messages/redispatched";
+    /// Retained messages that found no room and nobody to refuse; their topics have none then.
+    retained_refused: "messages/retained/refused";
     /// Bytes of MQTT that came in.
     bytes_received: "bytes/received";
     /// Bytes of MQTT that went out.

@@ -85,8 +85,8 @@ impl Retained {
         }
     }
 
-    /// Removes those whose time is over, looking at `count` topics from `from` on: how many, and where to go on.
-    pub(crate) fn expire(&self, from: &str, count: usize) -> (usize, Option<Arc<str>>) {
+    /// Removes those whose time is over, looking at `count` topics from `from` on: their topics, and where to go on.
+    pub(crate) fn expire(&self, from: &str, count: usize) -> (Vec<Arc<str>>, Option<Arc<str>>) {
         let now_ms = clock::now_ms();
         let mut table = self.table.write();
         let range = || (Bound::Included(from), Bound::Unbounded);
@@ -98,7 +98,7 @@ impl Retained {
                 table.bytes -= size(&kept.message);
             }
         }
-        (over.len(), next)
+        (over, next)
     }
 
     /// Those that a filter matches, in the order of their topics, from `from` on: at most `count`, and no more when they have
@@ -192,7 +192,7 @@ mod tests {
         assert!(!retained.has_room(&message("c"), &limits));
         assert!(retained.page("old", None, 1, 1).messages.is_empty(), "its time is over");
         let (over, next) = retained.expire("", 10);
-        assert_eq!((over, next, retained.len()), (1, None, 1));
+        assert_eq!((over.len(), next, retained.len()), (1, None, 1));
         retained.clear("a");
         assert_eq!(retained.table.read().bytes, 0);
     }

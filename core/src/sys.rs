@@ -164,11 +164,13 @@ impl Reporter {
         }
     }
 
-    /// Removes some of the retained messages whose time is over. Only from memory: a worker may just have stored the next one of
-    /// a topic. The store gives them up when it is opened.
+    /// Removes some of the retained messages whose time is over.
     fn expire_retained(&mut self) {
-        let (_, next) = self.shared.retained.expire(&self.expire_from, EXPIRE_LOOK);
+        let (over, next) = self.shared.retained.expire(&self.expire_from, EXPIRE_LOOK);
         self.expire_from = next.map_or_else(String::new, |next| next.to_string());
+        if let Err(error) = self.shared.store.delete_expired_retained(&over) {
+            tracing::warn!(%error, "retained messages whose time is over stay in the store until the next start");
+        }
     }
 }
 

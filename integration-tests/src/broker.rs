@@ -44,6 +44,11 @@ impl Broker {
 
     /// Starts a broker with further arguments.
     pub fn start_with(folder: &Path, arguments: &[&str]) -> Broker {
+        Broker::start_in(folder, arguments, &[])
+    }
+
+    /// Starts a broker with further arguments and an environment.
+    pub fn start_in(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Broker {
         // The log of an earlier start must not be taken for this one's.
         let log = folder.join("log");
         let started_at = std::fs::metadata(&log).map_or(0, |log| log.len());
@@ -52,6 +57,7 @@ impl Broker {
             .args(["serve", "--data", folder.join("data").to_str().expect("a path in UTF-8")])
             .args(["--set", "listeners.tcp.default.bind=127.0.0.1:0", "--set", "log.format=json"])
             .args(arguments)
+            .envs(environment.iter().copied())
             .stdout(Stdio::null())
             .stderr(stderr)
             .spawn()

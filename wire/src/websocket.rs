@@ -69,12 +69,13 @@ impl<S: Write> Write for Metered<S> {
 pub type Answer = Result<Vec<u8>, (Vec<u8>, String)>;
 
 /// The answer to an upgrade request, and the client's address as the last proxy that is not one of `forwarders` has seen it.
-pub fn answer(head: &[u8], settings: &Settings, forwarders: &[IpNet]) -> (Answer, Option<IpAddr>) {
+pub fn answer(head: &[u8], settings: &Settings, forwarders: &[IpNet]) -> (Answer, Forwarded) {
     let mut memory = Memory { head, answer: Vec::new() };
-    let mut forwarded = None;
+    let mut forwarded = Forwarded::Nobody;
     #[allow(clippy::result_large_err, reason = "the type is the library's")]
     let check = |request: &Request, response: Response| {
-        forwarded = request.headers().get("x-forwarded-for").and_then(|value| client_address(value, forwarders));
+        let lines = request.headers().get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes);
+        forwarded = client_address(&lines.collect::<Vec<_>>().join(&b','), forwarders);
         check(request, response, settings)
     };
     let result = tungstenite::accept_hdr(&mut memory, check).map(drop).map_err(|error| error.to_string());
@@ -82,12 +83,30 @@ pub fn answer(head: &[u8], settings: &Settings, forwarders: &[IpNet]) -> (Answer
     (result.map(|()| bytes.clone()).map_err(|problem| (bytes, problem)), forwarded)
 }
 
-/// What stands further to the left may be the client's own invention.
-fn client_address(value: &HeaderValue, forwarders: &[IpNet]) -> Option<IpAddr> {
-    let addresses = value.to_str().ok()?.rsplit(',').map(|text| text.trim().parse::<IpAddr>().ok());
-    let is_forwarder =
-        |address: &Option<IpAddr>| address.is_some_and(|address| forwarders.iter().any(|network| network.contains(&address)));
-    addresses.into_iter().find(|address| !is_forwarder(address)).flatten()
+/// Whom the proxies in front have seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forwarded {
+    /// They say nothing.
+    Nobody,
+    Client(IpAddr),
+    /// What they say is no address.
+    Broken,
+}
+
+/// From the right: what stands further to the left may be the client's own invention.
+fn client_address(value: &[u8], forwarders: &[IpNet]) -> Forwarded {
+    if value.is_empty() {
+        return Forwarded::Nobody;
+    }
+    for part in value.rsplit(|byte| *byte == b',') {
+        let Some(address) = std::str::from_utf8(part).ok().and_then(|text| text.trim().parse::<IpAddr>().ok()) else {
+            return Forwarded::Broken;
+        };
+        if !forwarders.iter().any(|network| network.contains(&address.to_canonical())) {
+            return Forwarded::Client(address);
+        }
+    }
+    Forwarded::Nobody
 }
 
 #[allow(clippy::result_large_err, reason = "the type is the library's")]
@@ -276,7 +295,12 @@ mod tests {
         }
         let proxies = ["10.0.0.0/8".parse().expect("a network")];
         let (_, forwarded) = answer(&request("/mqtt", "X-Forwarded-For: 192.0.2.66, 203.0.113.9, 10.0.0.1\r\n"), &settings, &proxies);
-        assert_eq!(forwarded, Some("203.0.113.9".parse().expect("an address")));
+        assert_eq!(forwarded, Forwarded::Client("203.0.113.9".parse().expect("an address")));
+        let (_, forwarded) =
+            answer(&request("/mqtt", "X-Forwarded-For: 192.0.2.66\r\nX-Forwarded-For: 203.0.113.9\r\n"), &settings, &proxies);
+        assert_eq!(forwarded, Forwarded::Client("203.0.113.9".parse().expect("an address")), "the line that was added last");
+        let (_, forwarded) = answer(&request("/mqtt", "X-Forwarded-For: 192.0.2.66, me\r\n"), &settings, &proxies);
+        assert_eq!(forwarded, Forwarded::Broken);
         let (refused, _) = answer(b"\x10\x0c\x00\x04MQTT\r\n\r\n", &settings, &[]);
         assert!(refused.is_err());
     }

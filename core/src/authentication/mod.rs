@@ -50,6 +50,11 @@ impl Methods {
         Ok(Methods { verifiers: Verifiers::new(&settings.users)? })
     }
 
+    /// Whether somebody of that name can prove it.
+    pub(crate) fn know(&self, username: &str) -> bool {
+        self.verifiers.know(username)
+    }
+
     /// Begins an exchange; `None` where the method is not served.
     pub(crate) fn begin(&self, method: &str) -> Option<Exchange> {
         let hash = [Hash::Sha256, Hash::Sha512].into_iter().find(|hash| hash.method() == method)?;

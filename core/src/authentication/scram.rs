@@ -95,6 +95,21 @@ pub(super) struct Users {
     secret: [u8; 32],
 }
 
+impl Users {
+    /// A verifier for a name that is not known, which looks like those of the others and is always the same.
+    fn invent(&self, hash: Hash, username: &str) -> Option<Verifier> {
+        let noise = hash.hmac(&self.secret, username.as_bytes());
+        let noise = noise.as_ref();
+        let mut names: Vec<&String> = self.known.keys().collect();
+        names.sort_unstable();
+        let like = names.get(usize::from(u16::from_be_bytes([noise[30], noise[31]])) % names.len().max(1))?;
+        let like = self.known.get(*like)?;
+        let salt = noise.iter().copied().cycle().take(like.salt.len()).collect();
+        let nothing = vec![0; hash.bytes()];
+        Some(Verifier { iterations: like.iterations, salt, stored_key: nothing.clone(), server_key: nothing })
+    }
+}
+
 /// The users of all methods.
 #[derive(Debug)]
 pub(super) struct Verifiers {
@@ -112,10 +127,16 @@ impl Verifiers {
                 None => errors.push(format!("scram.users.{name}: no verifier; \"hookline scram\" makes one of a password")),
             }
         }
+        // The same after a restart: salts that change would tell who is not known.
+        let all: Vec<u8> = users.iter().flat_map(|(name, text)| [name.as_bytes(), b"\0", text.as_bytes(), b"\0"].concat()).collect();
         let mut secret = [0u8; 32];
-        rand::fill(&mut secret).expect("the system has random numbers");
+        secret.copy_from_slice(Hash::Sha256.digest(&all).as_ref());
         let make = |known: HashMap<String, Verifier>| (!known.is_empty()).then(|| Arc::new(Users { known, secret }));
         if errors.is_empty() { Ok(Verifiers { sha256: make(sha256), sha512: make(sha512) }) } else { Err(errors) }
+    }
+
+    pub(super) fn know(&self, username: &str) -> bool {
+        [&self.sha256, &self.sha512].into_iter().flatten().any(|users| users.known.contains_key(username))
     }
 
     pub(super) fn of(&self, hash: Hash) -> Option<Arc<Users>> {
@@ -170,12 +191,10 @@ impl Scram {
         let username = unescape(name)?;
         let known = self.users.known.get(&username).cloned();
         let is_known = known.is_some();
-        let verifier = known.unwrap_or_else(|| Verifier {
-            iterations: 4096,
-            salt: self.hash.hmac(&self.users.secret, username.as_bytes()).as_ref()[..16].to_vec(),
-            stored_key: vec![0; self.hash.bytes()],
-            server_key: vec![0; self.hash.bytes()],
-        });
+        let verifier = match known {
+            Some(verifier) => verifier,
+            None => self.users.invent(self.hash, &username)?,
+        };
         let mut own = [0u8; 18];
         rand::fill(&mut own).ok()?;
         let nonce = format!("{client_nonce}{}", BASE64_STANDARD.encode(own));

@@ -12,6 +12,7 @@ use hookline_schemas::config::{PeerCert, TransportKind, WhenFull};
 use hookline_schemas::event::{About, HookPoint};
 use hookline_schemas::ports::Outcome;
 use hookline_schemas::{Certificate, Client};
+use hookline_wire::websocket::Forwarded;
 use rustls::{ServerConnection, StreamOwned};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -19,7 +20,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{HalfOpenPermit, Listener, worker_of};
 use crate::authentication::Step;
 use crate::clock;
-use crate::mailbox::{ConnectionPermit, Mail, NewConnection};
+use crate::mailbox::{ConnectionPermit, Mail, NewConnection, Proof};
 use crate::metrics::Turned;
 use crate::store::{Batch, Queue};
 use crate::transport::{Socket, Transport, Wire, proxy, tls, websocket};
@@ -88,7 +89,10 @@ impl Listener {
             }
         };
         let mut outcome = Outcome::default();
-        if let Err(reason) = self.log_in(&client, &mut outcome) {
+        // A name that can be proven cannot just be said.
+        let is_claimed = proof.is_none() && connect.username.as_deref().is_some_and(|name| self.shared.methods.know(name));
+        let allowed = if is_claimed { Err(ReasonCode::NotAuthorized) } else { self.log_in(&client, &mut outcome) };
+        if let Err(reason) = allowed {
             self.shared.hooks.tell(HookPoint::ClientConnack, &client, About::Answer(reason), &mut outcome);
             self.record(&outcome);
             return self.answer(&mut arrived.transport, Some(connect.version), reason.into()).await;
@@ -143,11 +147,15 @@ impl Listener {
                 let accepted = websocket::accept(wire, &self.settings.websocket, &self.forwarders).await;
                 let (framed, forwarded) = accepted.map_err(|error| TurnedAway(Turned::WebSocket, error.to_string()))?;
                 let trusted = self.forwarders.iter().any(|network| network.contains(&peer.ip().to_canonical()));
-                if let Some(address) = forwarded.filter(|_| trusted) {
-                    peer.set_ip(address);
-                    if !self.is_welcome(address) {
-                        return Err(TurnedAway(Turned::Address, "the address may not connect".into()));
+                match forwarded {
+                    Forwarded::Client(address) if trusted => {
+                        peer.set_ip(address);
+                        if !self.is_welcome(address) {
+                            return Err(TurnedAway(Turned::Address, "the address may not connect".into()));
+                        }
                     }
+                    Forwarded::Broken if trusted => return Err(TurnedAway(Turned::Address, "X-Forwarded-For is no address".into())),
+                    _ => {}
                 }
                 Transport::WebSocket(Box::new(framed))
             }
@@ -155,13 +163,8 @@ impl Listener {
         Ok(Arrived { transport, peer, sock, certificate })
     }
 
-    /// Lets a client that asks for it authenticate in steps: the last data for it. Its name is the one that it has proven.
-    async fn authenticate(
-        &self,
-        transport: &mut Transport,
-        connect: &mut Connect,
-        input: &mut Vec<u8>,
-    ) -> Result<Option<Vec<u8>>, Refusal> {
+    /// Lets a client that asks for it authenticate in steps. Its name is the one that it has proven.
+    async fn authenticate(&self, transport: &mut Transport, connect: &mut Connect, input: &mut Vec<u8>) -> Result<Option<Proof>, Refusal> {
         let given = connect.properties.binary(PropertyId::AuthenticationData).map(<[u8]>::to_vec);
         let Some(method) = connect.properties.text(PropertyId::AuthenticationMethod) else {
             // Section 3.1.2.11.10: data without a method.
@@ -173,8 +176,8 @@ impl Listener {
         for _ in 0..STEPS_MAX {
             match exchange.step(&data) {
                 Step::Accept { username, data } => {
-                    connect.username = Some(username);
-                    return Ok(Some(data));
+                    connect.username = Some(username.clone());
+                    return Ok(Some(Proof { username, data }));
                 }
                 Step::Refuse(reason) => return Err(reason.into()),
                 Step::Continue(challenge) => {

@@ -244,6 +244,25 @@ impl Store {
         Ok(())
     }
 
+    /// Removes retained messages of these topics, where what the store has is over: a worker may just have stored the next one.
+    pub(crate) fn delete_expired_retained(&self, topics: &[Arc<str>]) -> Result<(), Error> {
+        if topics.is_empty() {
+            return Ok(());
+        }
+        let (family, now_ms) = (self.family(keys::RETAINED), clock::now_ms());
+        // Nothing is written between the look and the deletion.
+        let _writer = self.writer.lock();
+        let mut write = WriteBatch::default();
+        for topic in topics {
+            let stored = self.db.get_cf(family, topic.as_bytes()).map_err(|error| Error::Read(error.to_string()))?;
+            let message = stored.and_then(|bytes| super::decode_message(&bytes.into()));
+            if message.is_some_and(|message| expires_at_ms(&message) <= now_ms) {
+                write.delete_cf(family, topic.as_bytes());
+            }
+        }
+        self.db.write(write).map_err(|error| Error::Write(error.to_string()))
+    }
+
     fn stored_retained(&self) -> Vec<Message> {
         let (mut retained, mut over, now_ms) = (Vec::new(), Batch::default(), clock::now_ms());
         for pair in self.pairs(keys::RETAINED) {

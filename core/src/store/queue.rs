@@ -41,7 +41,7 @@ pub struct Bounds {
 }
 
 /// How many of them are remembered: those whose own delivery may still be under way.
-const GIVEN_MAX: usize = 64;
+const GIVEN_MAX: usize = 4096;
 
 /// What became of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,7 +148,8 @@ impl Queue {
     /// are found at once.
     pub(crate) fn holds(&self, position: Position) -> bool {
         let state = self.state.lock();
-        if state.given.contains(&position) {
+        // They were sent in the order of the queue.
+        if state.given.binary_search(&position).is_ok() {
             return true;
         }
         let recent = state.index.iter().rev().flatten().take_while(|other| **other >= position);

@@ -136,6 +136,7 @@ impl Wire {
         loop {
             match step(self) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.ready().await?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => tokio::task::yield_now().await,
                 other => return other,
             }
         }
@@ -192,9 +193,12 @@ impl Read for Wire {
     }
 }
 
+/// Reads of TLS records in a row that bring nothing.
+const RECORD_READS_MAX: usize = 64;
+
 /// Reads, and never because of what is to be written: each side is waited for by itself.
 fn read_tls(tls: &mut StreamOwned<ServerConnection, Socket>, buffer: &mut [u8]) -> io::Result<usize> {
-    loop {
+    for _ in 0..RECORD_READS_MAX {
         match tls.conn.reader().read(buffer) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             // The peer has closed without saying so in TLS.
@@ -212,6 +216,8 @@ fn read_tls(tls: &mut StreamOwned<ServerConnection, Socket>, buffer: &mut [u8]) 
         }
         processed.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
     }
+    // Empty records could go on for ever.
+    Err(io::ErrorKind::Interrupted.into())
 }
 
 /// Sends what TLS has ready.

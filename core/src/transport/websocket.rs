@@ -1,16 +1,15 @@
 //! The upgrade to WebSocket: read within bounds, answered, and from then on frames.
 
 use std::io::{self, Read, Write};
-use std::net::IpAddr;
 
 use hookline_schemas::config::WebSocket as Settings;
-use hookline_wire::websocket::{Framed, REQUEST_BYTES_MAX, answer};
+use hookline_wire::websocket::{Forwarded, Framed, REQUEST_BYTES_MAX, answer};
 use ipnet::IpNet;
 
 use super::Wire;
 
-/// Takes the upgrade request of a connection. With the address that a proxy has named in it.
-pub(crate) async fn accept(mut wire: Wire, settings: &Settings, forwarders: &[IpNet]) -> io::Result<(Framed<Wire>, Option<IpAddr>)> {
+/// Takes the upgrade request of a connection. With whom the proxies in front have seen.
+pub(crate) async fn accept(mut wire: Wire, settings: &Settings, forwarders: &[IpNet]) -> io::Result<(Framed<Wire>, Forwarded)> {
     let mut head = Vec::new();
     let end = loop {
         if let Some(end) = head.windows(4).position(|window| window == b"\r\n\r\n") {

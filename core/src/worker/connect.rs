@@ -36,9 +36,10 @@ impl Worker {
         if is_new && self.shared.sessions.load(Ordering::Relaxed) >= new.zone.limits.sessions_max {
             return self.refuse_arrival(new, ReasonCode::QuotaExceeded);
         }
+        let takeovers =
+            self.by_client.get(&client.client_id).and_then(|session| self.sessions.get(*session)).map(|resident| resident.takeovers);
         self.end_older_connection(&client.client_id, new.connect.clean_start);
         let kept = self.by_client.get(&client.client_id).copied();
-        let takeovers = kept.and_then(|session| self.sessions.get(session)).map(|resident| resident.takeovers);
         let (session, session_present) = match kept {
             Some(session) if !new.connect.clean_start && self.has_same_mountpoint(session, &client) => {
                 self.resume(session, &new);
@@ -222,7 +223,7 @@ impl Worker {
         // [MQTT-4.12.0-5]
         if let (Some(proof), Some(method)) = (&new.proof, new.connect.properties.text(PropertyId::AuthenticationMethod)) {
             properties.push_text(PropertyId::AuthenticationMethod, method);
-            properties.push_binary(PropertyId::AuthenticationData, proof);
+            properties.push_binary(PropertyId::AuthenticationData, &proof.data);
         }
         // [MQTT-3.1.3-6] The identifier that the broker has chosen, also where it chose another than the client's.
         if new.assigned || *new.client.client_id != *new.connect.client_id {

@@ -57,6 +57,8 @@ pub(super) struct Connection {
     /// Publishes among them: what the client has on its way.
     pub(super) unacknowledged: u32,
     pub(super) last_heard: Instant,
+    /// The name that it has proven in steps.
+    pub(super) proven: Option<Box<str>>,
     /// A re-authentication under way.
     pub(super) exchange: Option<Box<Exchange>>,
     limits: Option<Box<Limits>>,
@@ -98,6 +100,10 @@ const LINGER: Duration = Duration::from_secs(5);
 const BUFFER_KEPT: usize = 4 << 10;
 /// Written bytes that stay in front of those that wait, until it is worthwhile to move these.
 const WRITTEN_KEPT: usize = 64 << 10;
+/// What is read at once where a rate holds: by so much it can be overdrawn.
+const LIMITED_READ: usize = 4 << 10;
+/// Steps of one connection that may wait for the store.
+const DEFERRED_MAX: u32 = 10_000;
 /// What a DISCONNECT takes beside its reason string, at most.
 const DISCONNECT_BYTES: usize = 12;
 /// Reads of one connection in a row, where its transport reads ahead; then the others have their turn.
@@ -105,7 +111,7 @@ const READS_MAX: usize = 8;
 
 impl Connection {
     pub(super) fn new(new: NewConnection, session: Key, now: Instant) -> Connection {
-        let NewConnection { transport, connect, client, zone, throttle, input, permit, .. } = new;
+        let NewConnection { transport, connect, client, zone, throttle, input, permit, proof, .. } = new;
         let limits = &zone.limits;
         let number = |id| connect.properties.number(id);
         let aliases_out_max = number(PropertyId::TopicAliasMaximum).unwrap_or(0).min(limits.topic_alias_out_max.into()) as u16;
@@ -136,6 +142,7 @@ impl Connection {
             deferred: 0,
             unacknowledged: 0,
             last_heard: now,
+            proven: proof.map(|proof| proof.username.into()),
             exchange: None,
             limits: is_limited.then(|| Box::new(rates)),
             publishes: 0,
@@ -156,9 +163,16 @@ impl Connection {
         bucket.is_none_or(|bucket| bucket.try_take(now))
     }
 
-    /// Who does not take its acknowledgements is not read from either: they would pile up here.
+    /// Who does not take its acknowledgements is not read from either: they would pile up here. Nor is one that has much waiting
+    /// for the store.
     fn may_read(&self) -> bool {
-        !self.blocked || self.backlog() < self.zone.limits.output_bytes_max
+        let takes = !self.blocked || self.backlog() < self.zone.limits.output_bytes_max;
+        takes && self.deferred < DEFERRED_MAX
+    }
+
+    /// Whether a rate holds for it.
+    fn is_limited(&self) -> bool {
+        self.limits.is_some() || self.zone.throttle.is_some()
     }
 
     /// Whether nothing is read from it for now.
@@ -237,7 +251,8 @@ impl Worker {
             if connection.paused || !connection.may_read() {
                 return;
             }
-            match connection.transport.read(buffer) {
+            let most = if connection.is_limited() { LIMITED_READ } else { buffer.len() };
+            match connection.transport.read(&mut buffer[..most]) {
                 Ok(0) => return self.end(key, End::abnormal("tcp_closed")),
                 Ok(count) => {
                     connection.last_heard = self.now;
@@ -266,10 +281,13 @@ impl Worker {
         let now = self.now;
         let Some(connection) = self.connections.get_mut(key) else { return };
         let wait = connection.throttle(connection.publishes - publishes_before, bytes as u64, now);
+        let is_full = connection.deferred >= DEFERRED_MAX;
         if !wait.is_zero() {
             connection.paused = true;
             Counters::count(&self.counters.throttled);
             self.timers.set(now + wait, Due::Resume(key));
+        }
+        if !wait.is_zero() || is_full {
             self.update_interest(key);
         }
     }
@@ -392,6 +410,16 @@ impl Worker {
         }
     }
 
+    /// One step less waits for the store: reads again, where that was the last one too many.
+    pub(super) fn step_done(&mut self, key: Key, is_publish: bool) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.deferred -= 1;
+        connection.unacknowledged -= u32::from(is_publish);
+        if connection.deferred == DEFERRED_MAX / 2 {
+            self.update_interest(key);
+        }
+    }
+
     pub(super) fn send_ack(&mut self, key: Key, ack: &Ack) {
         self.send_with(key, |out, version| ack.encode(out, version));
     }
@@ -414,7 +442,13 @@ impl Worker {
                 self.linger(key);
                 continue;
             }
-            match connection.write() {
+            let (was_read, before) = (connection.watching.contains(EventFlags::IN), connection.backlog());
+            let result = connection.write();
+            // Who is not read from is heard by what it takes.
+            if !was_read && connection.backlog() < before {
+                connection.last_heard = self.now;
+            }
+            match result {
                 Ok(true) if connection.ending.is_some() => self.hang_up(key),
                 Ok(true) => {
                     let session = std::mem::take(&mut connection.held_back).then_some(connection.session);

@@ -10,7 +10,7 @@ use hookline_schemas::event::DropReason;
 use smallvec::SmallVec;
 
 use super::Worker;
-use super::retained::Scan;
+use super::retained::{Retain, Scan};
 use crate::clock;
 use crate::metrics::Counters;
 use crate::router::{Member, Targets};
@@ -28,7 +28,7 @@ pub(super) enum Deferred {
         members: SmallVec<[Arc<Member>; 1]>,
         record: Option<RecordHandle>,
         /// It takes the place of the topic's retained message.
-        retained: Option<Arc<Message>>,
+        retained: Option<Retain>,
     },
     /// Refuse a publish, in its order behind what is acknowledged.
     Refuse {
@@ -121,6 +121,7 @@ impl Worker {
             }
             // Nothing new to write: only the order behind earlier commits is kept.
             None => {
+                let turn = self.acknowledge_written(turn);
                 let ticket = self.pending.back().map_or(Ticket::default(), |pending| pending.ticket);
                 self.await_commit(turn, ticket, None);
             }
@@ -130,16 +131,26 @@ impl Worker {
     /// Acknowledges those publishes of a commit that wait for its being written, and not for the sync that the store does.
     fn acknowledge_written(&mut self, mut turn: Vec<Deferred>) -> Vec<Deferred> {
         let level = self.shared.store.level();
-        for deferred in &mut turn {
-            let (Deferred::Publish { publisher, .. } | Deferred::Delay { publisher, .. }) = deferred else { continue };
-            let connection = publisher.and_then(|publisher| self.connections.get_mut(publisher.connection));
-            let Some(connection) = connection.filter(|connection| connection.zone.level as u8 > level as u8) else { continue };
-            connection.deferred -= 1;
-            connection.unacknowledged -= 1;
-            if let Some(publisher) = publisher.take() {
-                self.send_ack(publisher.connection, &publisher.ack());
+        turn.retain_mut(|deferred| {
+            let is_publish = deferred.is_publish();
+            let connection = deferred.connection().filter(|_| is_publish);
+            let is_weaker = |key: &Key| self.connections.get(*key).is_some_and(|connection| connection.zone.level as u8 > level as u8);
+            let Some(key) = connection.filter(is_weaker) else { return true };
+            self.step_done(key, is_publish);
+            match deferred {
+                Deferred::Publish { publisher, .. } | Deferred::Delay { publisher, .. } => {
+                    if let Some(publisher) = publisher.take() {
+                        self.send_ack(publisher.connection, &publisher.ack());
+                    }
+                    true
+                }
+                Deferred::Refuse { publisher } => {
+                    self.answer_refusal(*publisher);
+                    false
+                }
+                _ => true,
             }
-        }
+        });
         turn
     }
 
@@ -164,21 +175,16 @@ impl Worker {
             let Some(pending) = self.pending.pop_front() else { return };
             self.release(pending.deferred, pending.position);
         }
-        if self.pending.is_empty() && self.turn.is_empty() {
-            self.retained_ahead.clear();
-        }
     }
 
     fn release(&mut self, deferred: Deferred, position: Option<Position>) {
-        if let Some(connection) = deferred.connection().and_then(|key| self.connections.get_mut(key)) {
-            connection.deferred -= 1;
-            connection.unacknowledged -= u32::from(deferred.is_publish());
+        if let Some(key) = deferred.connection() {
+            self.step_done(key, deferred.is_publish());
         }
         match deferred {
             Deferred::Publish { publisher, message, targets, members, retained, .. } => {
-                let is_last = |worker: &Worker| worker.retained_ahead.get(&message.topic).is_none_or(|ahead| *ahead < message.id);
-                if let Some(retained) = retained.filter(|_| is_last(self)) {
-                    self.apply_retained(&retained);
+                if let Some(retained) = retained {
+                    self.apply_deferred(&retained);
                 }
                 if let Some(publisher) = publisher {
                     Counters::count(&self.counters.committed);
@@ -208,13 +214,15 @@ impl Worker {
 
     /// Refuses what could not be stored: MQTT 5 has a word for it, before that the connection ends without an ack.
     fn refuse(&mut self, deferred: Deferred) {
-        if let Some(connection) = deferred.connection().and_then(|key| self.connections.get_mut(key)) {
-            connection.deferred -= 1;
-            connection.unacknowledged -= u32::from(deferred.is_publish());
+        if let Some(key) = deferred.connection() {
+            self.step_done(key, deferred.is_publish());
         }
         let reason = ReasonCode::QuotaExceeded;
         match deferred {
-            Deferred::Publish { publisher, message, .. } => {
+            Deferred::Publish { publisher, message, retained, .. } => {
+                if let Some(retained) = retained {
+                    self.is_latest(&retained);
+                }
                 self.drop_message(&message, DropReason::StoreFailed);
                 if let Some(publisher) = publisher {
                     self.refuse_publish(Publisher { reason, ..publisher });
@@ -227,7 +235,7 @@ impl Worker {
                 }
             }
             Deferred::Pump { .. } => {}
-            Deferred::Refuse { publisher } => self.answer_refusal(publisher),
+            Deferred::Refuse { publisher } => self.refuse_in_order(publisher),
             Deferred::Ack { connection, ack } => {
                 // It rested on what was not written. A PUBREL that was not kept comes again.
                 if let Some(session) = self.connections.get(connection).map(|connection| connection.session)
@@ -265,8 +273,12 @@ impl Worker {
         {
             resident.session.received.remove(&publisher.packet_id);
         }
-        // [MQTT-4.6.0-2] and [MQTT-4.6.0-3]: in the order of the messages.
-        if connection.deferred > 0 {
+        self.refuse_in_order(publisher);
+    }
+
+    /// [MQTT-4.6.0-2] and [MQTT-4.6.0-3]: in the order of the messages.
+    fn refuse_in_order(&mut self, publisher: Publisher) {
+        if self.connections.get(publisher.connection).is_some_and(|connection| connection.deferred > 0) {
             self.defer(Deferred::Refuse { publisher });
         } else {
             self.answer_refusal(publisher);
@@ -298,6 +310,7 @@ impl Deferred {
 
     /// Whether a publisher waits for its acknowledgement with it.
     fn is_publish(&self) -> bool {
-        matches!(self, Deferred::Publish { publisher: Some(_), .. } | Deferred::Delay { publisher: Some(_), .. })
+        let waits = matches!(self, Deferred::Publish { publisher: Some(_), .. } | Deferred::Delay { publisher: Some(_), .. });
+        waits || matches!(self, Deferred::Refuse { .. })
     }
 }

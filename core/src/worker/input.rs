@@ -159,7 +159,7 @@ impl Worker {
     /// A client that has authenticated in steps does so again, while all else goes on.
     fn on_auth(&mut self, key: Key, auth: &Auth) -> Result<(), DecodeError> {
         let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
-        let client = Arc::clone(&connection.client);
+        let (client, proven) = (Arc::clone(&connection.client), connection.proven.clone());
         let method = client.properties.text(PropertyId::AuthenticationMethod);
         let Some(method) = method else { return Err(DecodeError::protocol("AUTH without an authentication method")) };
         // [MQTT-4.12.1-1]
@@ -175,7 +175,7 @@ impl Worker {
         let step = exchange.step(auth.properties.binary(PropertyId::AuthenticationData).unwrap_or_default());
         let (reason, data, goes_on) = match step {
             Step::Continue(data) => (ReasonCode::ContinueAuthentication, data, true),
-            Step::Accept { username, data } if client.username.as_deref() == Some(&*username) => (ReasonCode::Success, data, false),
+            Step::Accept { username, data } if proven.as_deref() == Some(&*username) => (ReasonCode::Success, data, false),
             // [MQTT-4.12.1-2]
             Step::Accept { .. } => return Err(DecodeError::with(ReasonCode::NotAuthorized, "another user than before")),
             Step::Refuse(reason) => return Err(DecodeError::with(reason, "the authentication failed")),

@@ -31,7 +31,7 @@ use hookline_mqtt::packet::Will;
 use hookline_schemas::config::{AutoSubscribe, Delayed, SlowSubscribers, Sys};
 use hookline_schemas::event::{About, HookPoint};
 use hookline_schemas::ports::Outcome;
-use hookline_schemas::{Client, Message, MessageId};
+use hookline_schemas::{Client, Message};
 use parking_lot::Mutex;
 use rustix::event::{Timespec, epoll};
 
@@ -149,8 +149,9 @@ pub(crate) struct Worker {
     more: Vec<Key>,
     /// Sessions with retained messages to get.
     scanning: VecDeque<Key>,
-    /// Topics whose retained message was changed at once, while earlier changes may still wait for the store: the last one.
-    retained_ahead: HashMap<Arc<str>, MessageId>,
+    /// Topics whose retained message changes when the store has it.
+    changing: HashMap<Arc<str>, retained::Changing>,
+    retain_number: u64,
     /// Messages that wait for their time, by it.
     delayed: std::collections::BTreeSet<crate::store::DelayedKey>,
     outgoing: Vec<Vec<Mail>>,
@@ -197,7 +198,8 @@ impl Worker {
             dirty: Vec::new(),
             more: Vec::new(),
             scanning: VecDeque::new(),
-            retained_ahead: HashMap::default(),
+            changing: HashMap::default(),
+            retain_number: 0,
             delayed: std::collections::BTreeSet::new(),
             random: 0x9E37_79B9_7F4A_7C15 ^ u64::from(number),
             outgoing,
@@ -217,7 +219,7 @@ impl Worker {
         let mut buffer = vec![0u8; READ_BYTES].into_boxed_slice();
         let mut mail = Vec::new();
         loop {
-            self.wait(&mut events)?;
+            let may_read = self.wait(&mut events)?;
             self.now = Instant::now();
             self.now_ms = clock::now_ms();
             for event in events.drain(..) {
@@ -228,7 +230,7 @@ impl Worker {
                     self.ready(Key::from_u64(token), event.flags, &mut buffer);
                 }
             }
-            for key in std::mem::take(&mut self.more) {
+            for key in if may_read { std::mem::take(&mut self.more) } else { Vec::new() } {
                 self.ready(key, epoll::EventFlags::IN, &mut buffer);
             }
             self.mailbox.take(&mut mail);
@@ -251,12 +253,13 @@ impl Worker {
         }
     }
 
-    /// Waits for something to do. While another worker has too much mail, nothing is read that could become more of it.
-    fn wait(&mut self, events: &mut Vec<epoll::Event>) -> io::Result<()> {
+    /// Waits for something to do. While another worker has too much mail, nothing is read that could become more of it: then it
+    /// says so.
+    fn wait(&mut self, events: &mut Vec<epoll::Event>) -> io::Result<bool> {
         let mut others = self.shared.mailboxes.iter().enumerate().filter(|(other, _)| *other != usize::from(self.number));
         if others.any(|(_, mailbox)| mailbox.is_full()) {
             std::thread::sleep(BACK_PRESSURE_PAUSE);
-            return Ok(());
+            return Ok(false);
         }
         let waiting = [&self.dirty, &self.more].iter().any(|keys| !keys.is_empty()) || !self.scanning.is_empty();
         let busy = waiting
@@ -276,7 +279,7 @@ impl Worker {
         let result = epoll::wait(&self.poll, rustix::buffer::spare_capacity(events), timespec.as_ref());
         self.mailbox.awake();
         match result {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(true),
             Err(error) => Err(error.into()),
         }
     }

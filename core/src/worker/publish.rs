@@ -164,7 +164,7 @@ impl Worker {
             self.drop_message(&message, DropReason::NoSubscribers);
         }
         let message = Arc::new(message);
-        let retained = if message.retain { self.store_retained(&message) } else { None };
+        let retained = message.retain.then(|| self.store_retained(&message, publisher.is_some()));
         let record = self.enqueue(&message, &targets, &members, publisher.is_none());
         let received = publisher.is_some_and(|publisher| self.store_received(session, publisher));
         let kept = recorded || retained.is_some() || record.is_some() || received;
@@ -180,13 +180,11 @@ impl Worker {
         }
         let publisher = publisher.filter(|_| acknowledged.is_none());
         if publisher.is_some() || record.is_some() {
+            let retained = retained.map(|message| self.defer_retained(message));
             self.defer(Deferred::Publish { publisher, message, targets, members, record, retained });
         } else {
             if let Some(retained) = retained {
-                if !self.pending.is_empty() || !self.turn.is_empty() {
-                    self.retained_ahead.insert(Arc::clone(&retained.topic), retained.id);
-                }
-                self.apply_retained(&retained);
+                self.apply_at_once(&retained);
             }
             self.dispatch(&message, &targets, &members, None);
         }
@@ -241,19 +239,19 @@ impl Worker {
         first
     }
 
-    /// Stores a retained message, or that the topic has none any more; what is to be shown once that is kept. `None`: there is
-    /// no room, and nobody to refuse.
-    fn store_retained(&mut self, message: &Arc<Message>) -> Option<Arc<Message>> {
-        if message.payload.is_empty() {
-            self.batch.delete_retained(&message.topic);
-            return Some(Arc::clone(message));
-        }
+    /// Stores a retained message, or that the topic has none any more; what is to be shown once that is kept. Where there is no room
+    /// and nobody to refuse, the topic has none (section 3.3.1.3).
+    fn store_retained(&mut self, message: &Arc<Message>, is_admitted: bool) -> Arc<Message> {
         let zone = self.zone_of(message);
-        if !self.shared.retained.has_room(message, &zone.limits) {
-            tracing::warn!(topic = %message.topic, "retained messages are at their bound; this one is not kept");
-            return None;
-        }
         let mut retained = Arc::clone(message);
+        if !message.payload.is_empty() && !is_admitted && !self.shared.retained.has_room(message, &zone.limits) {
+            Counters::count(&self.counters.retained_refused);
+            Arc::make_mut(&mut retained).payload = Bytes::new();
+        }
+        if retained.payload.is_empty() {
+            self.batch.delete_retained(&message.topic);
+            return retained;
+        }
         let secs = zone.limits.retained_expiry_secs;
         if secs > 0 && message.properties.number(PropertyId::MessageExpiryInterval).is_none() {
             Arc::make_mut(&mut retained).properties.push_number(PropertyId::MessageExpiryInterval, secs);
@@ -261,7 +259,7 @@ impl Worker {
         let mut bytes = Vec::with_capacity(message.payload.len() + 128);
         encode_message(&mut bytes, &retained);
         self.batch.put_retained(&message.topic, bytes);
-        Some(retained)
+        retained
     }
 
     /// Shows new subscribers what was stored.

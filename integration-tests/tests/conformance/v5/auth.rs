@@ -126,6 +126,13 @@ fn mqtt_4_12_0_4_who_cannot_prove_it_is_refused() {
 }
 
 #[test]
+fn mqtt_4_12_0_4_a_name_that_can_be_proven_cannot_just_be_said() {
+    let mut raw = Raw::open(&Connect { username: Some("user".into()), password: Some(b"pencil".to_vec()), ..connect(Version::V5) });
+    assert_eq!(raw.connack().reason, ReasonCode::NotAuthorized);
+    raw.closes();
+}
+
+#[test]
 fn mqtt_4_12_0_6_and_7_without_a_method_there_is_no_auth() {
     let mut raw = Raw::new(Version::V5);
     raw.nothing();

@@ -193,7 +193,7 @@ fn mqtt_3_1_2_16_to_19_the_login_flags_say_what_comes() {
     refused(&connect_bytes(0x82, &text("x")), ReasonCode::MalformedPacket);
     refused(&connect_bytes(0x42, &text("x")), ReasonCode::MalformedPacket);
     // More than the flags say.
-    refused(&connect_bytes(0x02, &[text("x"), text("user")].concat()), ReasonCode::MalformedPacket);
+    refused(&connect_bytes(0x02, &[text("x"), text("somebody")].concat()), ReasonCode::MalformedPacket);
     let options = hookline_mqtt::packet::Connect { username: Some("u".into()), password: Some(b"p".to_vec()), ..connect5() };
     Raw::accepted(&options).0.lives();
 }
@@ -283,7 +283,7 @@ fn mqtt_3_1_2_29_without_problem_information_there_are_codes_only() {
 
 #[test]
 fn mqtt_3_1_3_1_the_payload_has_its_order() {
-    let payload = [text("order"), vec![0], text(&unique()), text("payload"), text("user"), text("password")].concat();
+    let payload = [text("order"), vec![0], text(&unique()), text("payload"), text("somebody"), text("password")].concat();
     let (mut raw, got) = answer(&connect_bytes(0xC6, &payload));
     assert!(matches!(got, Got::ConnAck(ack) if ack.reason == ReasonCode::Success));
     raw.lives();
