@@ -117,7 +117,8 @@ impl Parsed {
             (Some(id), None, None) => Ok(Parsed::ClientId(id.clone(), until)),
             (None, Some(name), None) => Ok(Parsed::Username(name.clone(), until)),
             (None, None, Some(address)) => Ok(Parsed::Network(network(address).map_err(|problem| format!("address: {problem}"))?, until)),
-            _ => Err("one of clientid, username and address must be set".into()),
+            (None, None, None) => Err("one of clientid, username and address must be set".into()),
+            _ => Err("only one of clientid, username and address may be set; write a ban of its own for each".into()),
         }
     }
 }

@@ -198,6 +198,7 @@ fn open_listeners(config: &Config, shared: &Arc<Shared>) -> Result<Vec<(String, 
 pub fn check(config: &Config) -> Vec<String> {
     let mut errors = Zones::new(config).err().unwrap_or_default();
     errors.extend(Rewrites::new(&config.rewrite).err().unwrap_or_default());
+    errors.extend(crate::zone::check(config));
     errors.extend(Methods::new(&config.scram).err().unwrap_or_default());
     for (index, ban) in config.banned.iter().enumerate() {
         errors.extend(check_ban(ban).err().map(|problem| format!("banned[{index}]: {problem}")));
@@ -211,8 +212,19 @@ pub fn check(config: &Config) -> Vec<String> {
             errors.push(format!("auto_subscribe[{index}].topic: \"{}\" is no topic filter", auto.topic));
         }
     }
+    if config.listeners.enabled().next().is_none() {
+        errors.push("listeners: none is enabled; nobody could connect".to_owned());
+    }
+    if config.node.name.contains(['+', '#', '/']) {
+        errors.push("node.name: must not contain \"+\", \"#\" or \"/\", because it is a level of the topics below $SYS".to_owned());
+    }
+    let mut taken: std::collections::BTreeMap<SocketAddr, String> = std::collections::BTreeMap::new();
     for (kind, name, listener) in config.listeners.enabled() {
         let path = format!("listeners.{}.{name}", kind.name());
+        let address = listener.address(kind);
+        if let Some(other) = taken.insert(address, path.clone()).filter(|_| address.port() != 0) {
+            errors.push(format!("{path}.bind: {address} is {other}'s already"));
+        }
         errors.extend(crate::listener::check(kind, listener).into_iter().map(|problem| format!("{path}.{problem}")));
         if let Some(zone) = listener.zone.as_ref().filter(|zone| !config.zones.contains_key(*zone) && *zone != "default") {
             errors.push(format!("{path}.zone: there is no \"{zone}\" in [zones]"));

@@ -1,5 +1,5 @@
-//! Rates: a bucket of tokens that fills at a steady pace and holds one second's worth. What was read already may overdraw
-//! it; the debt is paid by reading later.
+//! Rates: a bucket of tokens that fills at a steady pace and holds one second's worth. A packet may overdraw it; the debt is paid
+//! by going on later.
 
 use std::time::{Duration, Instant};
 

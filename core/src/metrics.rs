@@ -247,18 +247,19 @@ turned_away! {
 #[derive(Debug, Default)]
 pub(crate) struct Strangers {
     turned: [AtomicU64; Turned::ALL.len()],
-    told_at_ms: AtomicU64,
+    told_at_ms: [AtomicU64; Turned::ALL.len()],
 }
 
-/// How often connections that are turned away are logged, at most.
+/// How often connections that are turned away are logged, at most, for each reason.
 const LOG_INTERVAL_MS: u64 = 1000;
 
 impl Strangers {
     /// Counts; whether it should be logged, too, because nothing was for a while.
     pub(crate) fn count(&self, turned: Turned) -> bool {
         self.turned[turned as usize].fetch_add(1, Ordering::Relaxed);
-        let (now, last) = (clock::now_ms(), self.told_at_ms.load(Ordering::Relaxed));
-        now.abs_diff(last) >= LOG_INTERVAL_MS && self.told_at_ms.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        let told_at_ms = &self.told_at_ms[turned as usize];
+        let (now, last) = (clock::now_ms(), told_at_ms.load(Ordering::Relaxed));
+        now.abs_diff(last) >= LOG_INTERVAL_MS && told_at_ms.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// How many there were for that reason.

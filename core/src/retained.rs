@@ -21,6 +21,8 @@ pub(crate) struct Retained {
 struct Table {
     messages: BTreeMap<Arc<str>, Kept>,
     bytes: usize,
+    /// Those of the broker itself, which take nobody's place.
+    own: usize,
 }
 
 #[derive(Debug)]
@@ -56,14 +58,15 @@ impl Retained {
 
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
-        self.table.read().messages.len()
+        let table = self.table.read();
+        table.messages.len() - table.own
     }
 
     /// Whether a message can be kept within the limits.
     pub(crate) fn has_room(&self, message: &Message, limits: &Mqtt) -> bool {
         let table = self.table.read();
         let before = table.messages.get(&message.topic).map(|kept| size(&kept.message));
-        let has_place = before.is_some() || table.messages.len() < limits.retained_max;
+        let has_place = before.is_some() || table.messages.len() - table.own < limits.retained_max;
         let bytes = table.bytes - before.unwrap_or(0) + size(message);
         has_place && bytes <= limits.retained_bytes_max && message.payload.len() <= limits.retained_payload_bytes_max
     }
@@ -72,6 +75,8 @@ impl Retained {
     pub(crate) fn set(&self, message: Arc<Message>) {
         let expires_at_ms = expires_at_ms(&message);
         let mut table = self.table.write();
+        let is_own = message.topic.starts_with("$SYS/");
+        table.own += usize::from(is_own && !table.messages.contains_key(&message.topic));
         table.bytes += size(&message);
         if let Some(before) = table.messages.insert(Arc::clone(&message.topic), Kept { message, expires_at_ms }) {
             table.bytes -= size(&before.message);

@@ -27,6 +27,59 @@ pub(crate) struct Zones {
     named: HashMap<Arc<str>, Arc<Zone>>,
 }
 
+/// What is wrong with the numbers of `[mqtt]` and of each zone, with their paths.
+pub(crate) fn check(config: &Config) -> Vec<String> {
+    let mut errors = check_limits("mqtt", &config.mqtt);
+    for (name, zone) in &config.zones {
+        if let Ok(limits) = config.mqtt.overridden(zone) {
+            let of_zone = check_limits(&format!("zones.{name}.mqtt"), &limits).into_iter();
+            // What is wrong for all is told once.
+            let own = |error: &String| zone.mqtt.keys().any(|key| error.contains(&format!(".{key}:")));
+            errors.extend(of_zone.filter(own));
+        }
+    }
+    errors
+}
+
+fn check_limits(path: &str, limits: &Mqtt) -> Vec<String> {
+    let mut errors = Vec::new();
+    let mut demand = |key: &str, holds: bool, range: &str| {
+        if !holds {
+            errors.push(format!("{path}.{key}: must be {range}"));
+        }
+    };
+    let multiplier = limits.keep_alive_multiplier;
+    demand("keep_alive_multiplier", (1.0..=10.0).contains(&multiplier), "from 1 to 10");
+    demand("qos_max", limits.qos_max <= 2, "0, 1 or 2");
+    let packet = limits.packet_bytes_max;
+    demand("packet_bytes_max", (64..=hookline_mqtt::write::VARINT_MAX).contains(&packet), "from 64 to 268435455");
+    let from_one = [
+        ("idle_timeout_secs", limits.idle_timeout_secs),
+        ("connect_bytes_max", limits.connect_bytes_max as u64),
+        ("client_id_bytes_max", limits.client_id_bytes_max as u64),
+        ("topic_levels_max", limits.topic_levels_max as u64),
+        ("inflight_max", limits.inflight_max.into()),
+        ("awaiting_rel_max", limits.awaiting_rel_max.into()),
+        ("mqueue_max", limits.mqueue_max as u64),
+        ("mqueue_bytes_max", limits.mqueue_bytes_max as u64),
+        ("durable_queue_max", limits.durable_queue_max),
+        ("durable_queue_bytes_max", limits.durable_queue_bytes_max),
+        ("output_bytes_max", limits.output_bytes_max as u64),
+        ("subscriptions_max", limits.subscriptions_max as u64),
+        ("filters_per_subscribe_max", limits.filters_per_subscribe_max as u64),
+        ("sessions_max", limits.sessions_max as u64),
+        ("flapping_window_secs", limits.flapping_window_secs.into()),
+    ];
+    for (key, number) in from_one {
+        demand(key, number > 0, "1 or more; there is no value for \"without a bound\"");
+    }
+    for (topic, priority) in &limits.mqueue_priorities {
+        let is_topic = hookline_mqtt::topic::name_is_valid(topic, usize::MAX);
+        demand("mqueue_priorities", is_topic && *priority > 0, "topics without wildcards, each with a priority from 1 to 255");
+    }
+    errors
+}
+
 /// The name of the zone that is `[mqtt]` itself.
 const DEFAULT: &str = "default";
 

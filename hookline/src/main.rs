@@ -15,7 +15,22 @@ use clap::Parser;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// A thread that serves must not be missing: the process ends, and whoever watches over it starts it anew. What was acknowledged is
+/// in the store.
+fn end_with_a_panicked_thread() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        let thread = std::thread::current();
+        if thread.name().is_some_and(|name| name.starts_with("worker-") || name == "store") {
+            eprintln!("hookline: a thread that serves has panicked; the process ends");
+            std::process::exit(70);
+        }
+    }));
+}
+
 fn main() -> ExitCode {
+    end_with_a_panicked_thread();
     match command::run(command::Arguments::parse()) {
         Ok(code) => code,
         Err(error) => {

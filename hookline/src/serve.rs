@@ -97,9 +97,6 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
 /// Everything that can be known to be wrong before anything is opened.
 pub(crate) fn check(config: &Config) -> Result<(), Errors> {
     let mut errors = Vec::new();
-    if config.mqtt.packet_bytes_max > hookline_mqtt::write::VARINT_MAX {
-        errors.push(format!("mqtt.packet_bytes_max: at most {}", hookline_mqtt::write::VARINT_MAX));
-    }
     if config.node.name.is_empty() || config.node.name.contains(':') {
         errors.push("node.name: must not be empty or contain \":\"".to_owned());
     }
@@ -198,7 +195,19 @@ fn make_data_dir(folder: &Path) -> anyhow::Result<String> {
 fn greet(origin: &str, data_dir: &str, config: &Config, addresses: &[(String, SocketAddr)]) {
     println!("\nHookline {} with {origin}", env!("CARGO_PKG_VERSION"));
     for (name, address) in addresses {
-        println!("  MQTT      {address}  ({name})");
+        let scheme = match name.split('.').next() {
+            Some("tls") => "mqtts",
+            Some("ws") => "ws",
+            Some("wss") => "wss",
+            _ => "mqtt",
+        };
+        let path = match (scheme, name.split_once('.')) {
+            ("ws", Some((_, name))) => config.listeners.ws.get(name),
+            ("wss", Some((_, name))) => config.listeners.wss.get(name),
+            _ => None,
+        };
+        let path = path.map_or("", |listener| listener.websocket.path.as_str());
+        println!("  MQTT      {scheme}://{address}{path}  ({name})");
     }
     println!("  data      {data_dir}");
     for (name, rule) in config.rules.iter().filter(|(_, rule)| rule.enable) {
@@ -253,7 +262,9 @@ impl Readiness {
                 .with_context(|| format!("cannot write the ready file {}", file.display()))?;
         }
         // Without systemd there is nobody to tell.
-        sd_notify::notify(&[sd_notify::NotifyState::Ready]).context("cannot tell systemd that the broker is ready")?;
+        if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+            tracing::warn!(%error, "cannot tell systemd that the broker is ready");
+        }
         Ok(Readiness { file })
     }
 }
@@ -292,7 +303,18 @@ impl Stop {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
-            _ = self.hangup.recv() => "SIGHUP",
+            () = Stop::hung_up(&mut self.hangup) => "SIGHUP",
         }
+    }
+
+    /// The end of the terminal that the broker runs in. Without one the signal is somebody's wish for a reload.
+    async fn hung_up(hangup: &mut tokio::signal::unix::Signal) {
+        while hangup.recv().await.is_some() {
+            if std::io::stderr().is_terminal() {
+                return;
+            }
+            tracing::info!("SIGHUP: certificates are looked at every ten seconds anyway; other changes need a restart");
+        }
+        std::future::pending().await
     }
 }

@@ -116,3 +116,38 @@ fn a_full_queue_refuses_the_publisher_and_never_acks_falsely() {
     let ledgers = hookline_integration_tests::broker::ledgers(folder.path());
     assert_eq!((&ledgers[0]["accepted"], &ledgers[0]["pending"]), (&5.into(), &5.into()));
 }
+
+#[test]
+fn limits_that_make_no_sense_are_told_and_dates_need_no_quotes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("t.toml");
+    let check = |text: &str| {
+        std::fs::write(&file, text).expect("written");
+        let (code, _, error) = run(&["check", "--config", file.to_str().expect("a path")]);
+        (code, error)
+    };
+    let wrong = "[mqtt]\nkeep_alive_multiplier = -1\nqos_max = 7\ninflight_max = 0\n[mqtt.mqueue_priorities]\n\"a/+\" = 3\n[zones.z.mqtt]\nawaiting_rel_max = 0\n\
+        [node]\nname = \"a/+\"\n[listeners.tcp.default]\nmountpoint = \"a/${foo}/\"\nproxy_protocol_from = [\"10.0.0.1\"]\n[listeners.tcp.default.tls]\ncert = \"x\"\n\
+        [listeners.tcp.again]\n[listeners.tcp.other]\nzone = \"nowhere\"\nbind = \"127.0.0.1:1\"\n[[banned]]\nclientid = \"a\"\nusername = \"b\"\n[scram.users]\nx = \"plain\"\n";
+    let (code, error) = check(wrong);
+    assert_eq!(code, Some(2));
+    for expect in [
+        "mqtt.keep_alive_multiplier: must be from 1 to 10",
+        "mqtt.qos_max: must be 0, 1 or 2",
+        "mqtt.inflight_max: must be 1 or more",
+        "mqtt.mqueue_priorities: must be topics",
+        "zones.z.mqtt.awaiting_rel_max: must be 1 or more",
+        "node.name: must not contain",
+        "listeners.tcp.default.mountpoint: \"a/${foo}/\" must be",
+        "listeners.tcp.default.proxy_protocol_from: has no effect",
+        "listeners.tcp.default.tls: only listeners in",
+        "listeners.tcp.default.bind: 0.0.0.0:1883 is listeners.tcp.again's already",
+        "listeners.tcp.other.zone: there is no \"nowhere\"",
+        "banned[0]: only one of",
+        "scram.users.x: no verifier",
+    ] {
+        assert!(error.contains(expect), "{expect} is not in\n{error}");
+    }
+    assert!(!error.contains("zones.z.mqtt.qos_max"), "what is wrong for all is told once:\n{error}");
+    assert_eq!(check("[[banned]]\nclientid = \"a\"\nuntil = 2099-01-01T00:00:00Z\n"), (Some(0), String::new()));
+}

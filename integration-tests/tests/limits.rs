@@ -45,6 +45,17 @@ fn clients_listeners_and_zones_are_held_to_their_rates_and_nothing_is_lost() {
     // Without a limit 1,500 messages take no time; 500 a second, after the first 500, take two seconds.
     assert!(flood(&mut broker.connect(&v5("free")), 1500, 10) < Duration::from_secs(1));
     received(1500);
+    // Nor do they come in bursts: of 1,500 sent at once the first second sees what it may and not much more.
+    let mut sender = connect("tcp.client", "burst");
+    for _ in 0..1500 {
+        sender.send("flood", b"x", QoS::AtMostOnce, false, &Properties::default()).expect("sent");
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    let mut watcher = broker.connect(&v5("w"));
+    watcher.subscribe(&[("flood", QoS::AtMostOnce)]).expect("subscribed");
+    let rest = std::iter::from_fn(|| watcher.receive(Duration::from_millis(700)).expect("holds")).count();
+    assert!((500..1000).contains(&rest), "{rest} came later than half a second");
+    received(1500);
     for (listener, count, bytes) in [("tcp.client", 1500, 10), ("tcp.bytes", 30, 10_000)] {
         let mut client = connect(listener, listener);
         let took = flood(&mut client, count, bytes);

@@ -37,6 +37,14 @@ pub enum Subscription<'a> {
 impl<'a> Subscription<'a> {
     /// Reads a filter; `None` where it begins as a shared or exclusive one and is none ([MQTT-4.8.2-1], [MQTT-4.8.2-2]).
     pub fn parse(filter: &'a str) -> Option<Subscription<'a>> {
+        let found = Subscription::parse_once(filter)?;
+        // One inside another would match nothing.
+        let is_nested =
+            !matches!(found, Subscription::Own(_)) && !matches!(Subscription::parse_once(found.filter()), Some(Subscription::Own(_)));
+        (!is_nested).then_some(found)
+    }
+
+    fn parse_once(filter: &'a str) -> Option<Subscription<'a>> {
         if let Some(rest) = filter.strip_prefix("$share/") {
             let (group, filter) = rest.split_once('/')?;
             let valid = !group.is_empty() && !group.contains(['+', '#']) && !filter.is_empty();
@@ -130,6 +138,8 @@ mod tests {
             ("$share/g/", None),
             ("$share/g+/a", None),
             ("$share/#/a", None),
+            ("$share/g/$queue/a", None),
+            ("$exclusive/$share/g/a", None),
         ];
         for (filter, expect) in cases {
             assert_eq!(Subscription::parse(filter), expect, "{filter}");

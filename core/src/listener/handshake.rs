@@ -296,11 +296,15 @@ impl Listener {
             (Version::V5, told) if told > 0 => told,
             _ => connect.keep_alive_secs,
         };
-        let filled = self.settings.mountpoint.replace("${clientid}", &client_id);
-        let mountpoint = filled.replace("${username}", username.as_deref().unwrap_or(""));
-        // A name with a wildcard would make every filter of the client match more than it may.
-        if !mountpoint.is_empty() && !hookline_mqtt::topic::name_is_valid(&mountpoint, limits.topic_levels_max) {
-            return Err(ReasonCode::ClientIdentifierNotValid.into());
+        let mut mountpoint = self.settings.mountpoint.clone();
+        let names = [
+            ("${clientid}", Some(client_id.as_str()), ReasonCode::ClientIdentifierNotValid),
+            ("${username}", username.as_deref(), ReasonCode::BadUserNameOrPassword),
+        ];
+        for (place, name, reason) in names.into_iter().filter(|(place, ..)| self.settings.mountpoint.contains(place)) {
+            // A name with a wildcard, or with levels of its own, would lead into what is others'.
+            let name = name.filter(|name| !name.is_empty() && !name.contains(['+', '#', '/'])).ok_or(reason)?;
+            mountpoint = mountpoint.replace(place, name);
         }
         let client = Client {
             client_id: client_id.into(),

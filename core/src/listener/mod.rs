@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use hookline_schemas::config::{Listener as Settings, TransportKind};
+use hookline_schemas::config::{ClientAuth, Listener as Settings, Tls, TransportKind, WebSocket};
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
@@ -242,6 +242,26 @@ impl Rules {
         };
         let proxies = networks("proxy_protocol_from", &settings.proxy_protocol_from);
         let forwarders = networks("websocket.forwarded_from", &settings.websocket.forwarded_from);
+        let plain = settings.mountpoint.replace("${clientid}", "x").replace("${username}", "x");
+        if !plain.is_empty() && (plain.contains("${") || plain.starts_with('$') || !hookline_mqtt::topic::name_is_valid(&plain, usize::MAX))
+        {
+            let problem = "must be the beginning of a topic, without wildcards; ${clientid} and ${username} are filled in";
+            errors.push(format!("mountpoint: \"{}\" {problem}", settings.mountpoint));
+        }
+        let mut misplaced = |is_wrong: bool, problem: &str| {
+            if is_wrong {
+                errors.push(problem.to_owned());
+            }
+        };
+        misplaced(!kind.is_encrypted() && settings.tls != Tls::default(), "tls: only listeners in listeners.tls and listeners.wss have it");
+        let has_websocket = settings.websocket != WebSocket::default();
+        misplaced(!kind.is_websocket() && has_websocket, "websocket: only listeners in listeners.ws and listeners.wss have it");
+        misplaced(!settings.websocket.path.starts_with('/'), "websocket.path: must begin with \"/\"");
+        misplaced(settings.websocket.message_bytes_max < 64, "websocket.message_bytes_max: must be 64 or more");
+        let unused = settings.tls.client_ca.is_some() && settings.tls.client_auth == ClientAuth::None;
+        misplaced(unused, "tls.client_ca: has no effect without client_auth = \"optional\" or \"required\"");
+        let unused = !settings.proxy_protocol && !settings.proxy_protocol_from.is_empty();
+        misplaced(unused, "proxy_protocol_from: has no effect without proxy_protocol = true");
         if errors.is_empty() { Ok(Rules { tls, access, proxies, forwarders }) } else { Err(errors) }
     }
 }

@@ -28,6 +28,7 @@ impl Worker {
     /// A client has said CONNECT, and may come in.
     pub(super) fn arrive(&mut self, mut new: NewConnection) {
         self.take_outcome(&mut new.outcome, Admission::Open);
+        self.counters.count_received(0x10);
         let client = Arc::clone(&new.client);
         if !self.may_take_over(&client.client_id, &new.zone.limits) {
             return self.refuse_arrival(new, ReasonCode::ConnectionRateExceeded);

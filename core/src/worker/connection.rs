@@ -62,8 +62,6 @@ pub(super) struct Connection {
     /// A re-authentication under way.
     pub(super) exchange: Option<Box<Exchange>>,
     limits: Option<Box<Limits>>,
-    /// PUBLISH packets that have come in.
-    pub(super) publishes: u64,
     /// Why it ends, once what is in `output` has been written.
     pub(super) ending: Option<End>,
     pub(super) _permit: ConnectionPermit,
@@ -100,7 +98,9 @@ const LINGER: Duration = Duration::from_secs(5);
 const BUFFER_KEPT: usize = 4 << 10;
 /// Written bytes that stay in front of those that wait, until it is worthwhile to move these.
 const WRITTEN_KEPT: usize = 64 << 10;
-/// What is read at once where a rate holds: by so much it can be overdrawn.
+/// The type of a PUBLISH packet.
+const PUBLISH: u8 = 3;
+/// What is read at once where a rate holds: so much may wait here.
 const LIMITED_READ: usize = 4 << 10;
 /// Steps of one connection that may wait for the store.
 const DEFERRED_MAX: u32 = 10_000;
@@ -145,7 +145,6 @@ impl Connection {
             proven: proof.map(|proof| proof.username.into()),
             exchange: None,
             limits: is_limited.then(|| Box::new(rates)),
-            publishes: 0,
             zone,
             ending: None,
             _permit: permit,
@@ -257,9 +256,11 @@ impl Worker {
                 Ok(count) => {
                     connection.last_heard = self.now;
                     Counters::add(&self.counters.bytes_received, count as u64);
-                    let (reads_ahead, before) = (connection.transport.reads_ahead(), connection.publishes);
+                    let reads_ahead = connection.transport.reads_ahead();
                     self.handle_bytes(key, &buffer[..count]);
-                    self.throttle(key, before, count);
+                    if self.connections.get(key).is_some_and(|connection| connection.deferred >= DEFERRED_MAX) {
+                        self.update_interest(key);
+                    }
                     if !reads_ahead {
                         return;
                     }
@@ -276,18 +277,15 @@ impl Worker {
         self.more.push(key);
     }
 
-    /// Holds back a connection that has sent more than it may.
-    fn throttle(&mut self, key: Key, publishes_before: u64, bytes: usize) {
+    /// Accounts for a packet, and holds the connection back where that was more than it may send.
+    fn throttle(&mut self, key: Key, is_publish: bool, bytes: usize) {
         let now = self.now;
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let wait = connection.throttle(connection.publishes - publishes_before, bytes as u64, now);
-        let is_full = connection.deferred >= DEFERRED_MAX;
+        let wait = connection.throttle(u64::from(is_publish), bytes as u64, now);
         if !wait.is_zero() {
             connection.paused = true;
             Counters::count(&self.counters.throttled);
             self.timers.set(now + wait, Due::Resume(key));
-        }
-        if !wait.is_zero() || is_full {
             self.update_interest(key);
         }
     }
@@ -299,8 +297,12 @@ impl Worker {
         connection.paused = false;
         // Nothing could be heard from it in the meantime.
         connection.last_heard = now;
-        self.more.push(key);
-        self.update_interest(key);
+        // First what was left when it had to wait.
+        self.handle_bytes(key, &[]);
+        if self.connections.get(key).is_some_and(|connection| !connection.paused) {
+            self.more.push(key);
+            self.update_interest(key);
+        }
     }
 
     /// A connection that is ending only drains: until the peer is gone, too.
@@ -352,12 +354,20 @@ impl Worker {
     fn handle_packets(&mut self, key: Key, bytes: &[u8]) -> usize {
         let mut used = 0;
         while let Some(connection) = self.connections.get(key).filter(|connection| connection.ending.is_none()) {
+            if connection.paused {
+                return used;
+            }
+            let is_limited = connection.is_limited();
             match decode(&bytes[used..], connection.version, connection.zone.limits.packet_bytes_max) {
                 Ok(Some((packet, length))) => {
-                    self.counters.count_received(bytes[used]);
+                    let first = bytes[used];
+                    self.counters.count_received(first);
                     used += length;
                     if let Err(error) = self.handle_packet(key, packet) {
                         self.fail(key, error);
+                    }
+                    if is_limited {
+                        self.throttle(key, first >> 4 == PUBLISH, length);
                     }
                 }
                 Ok(None) => return used,

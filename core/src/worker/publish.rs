@@ -29,7 +29,6 @@ const QUEUES_OF_A_RECORD: usize = 60_000;
 impl Worker {
     pub(super) fn on_publish(&mut self, key: Key, publish: &Publish<'_>) -> Result<(), DecodeError> {
         let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
-        connection.publishes += 1;
         let by_qos = [&self.counters.received_qos0, &self.counters.received_qos1, &self.counters.received_qos2];
         Counters::count(by_qos[publish.qos as usize]);
         Counters::count(&self.counters.received);

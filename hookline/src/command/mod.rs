@@ -178,8 +178,15 @@ impl ClientArguments {
 
     fn connect(&self, options: &hookline_mqtt::client::Options) -> anyhow::Result<hookline_mqtt::client::Client> {
         let address = (self.host.as_str(), self.port);
-        hookline_mqtt::client::Client::connect(address, options)
-            .with_context(|| format!("cannot connect to {}:{}; is the broker running? \"hookline serve\" starts one", self.host, self.port))
+        hookline_mqtt::client::Client::connect(address, options).map_err(|error| {
+            let where_to = format!("{}:{}", self.host, self.port);
+            match error {
+                hookline_mqtt::client::Error::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                    anyhow::anyhow!("nobody listens on {where_to}; is the broker running? \"hookline serve\" starts one")
+                }
+                error => anyhow::Error::from(error).context(format!("cannot connect to {where_to}")),
+            }
+        })
     }
 }
 

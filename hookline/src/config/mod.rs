@@ -60,6 +60,7 @@ fn load_from(sources: Sources, environment: impl Iterator<Item = (String, String
     let fail = |errors| Errors { origin: origin.clone(), errors };
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| fail(vec![error.to_string().trim_end().to_owned()]))?;
     let mut value = serde_json::to_value(table).map_err(|error| fail(vec![error.to_string()]))?;
+    overlay::dates_to_text(&mut value);
     let mut errors = Vec::new();
     for (name, text) in environment {
         if let Some(path) = overlay::environment_path(&name) {

@@ -24,6 +24,19 @@ pub(super) fn parse(text: &str) -> Value {
     value.and_then(|value| serde_json::to_value(value).ok()).unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
+/// What the TOML library makes of a date: a table with this one key.
+const DATE: &str = "$__toml_private_datetime";
+
+/// Dates as texts, so that they may stand without quotes.
+pub(super) fn dates_to_text(value: &mut Value) {
+    match value {
+        Value::Object(table) if table.len() == 1 && table.contains_key(DATE) => *value = table[DATE].take(),
+        Value::Object(table) => table.values_mut().for_each(dates_to_text),
+        Value::Array(list) => list.iter_mut().for_each(dates_to_text),
+        _ => {}
+    }
+}
+
 /// Sets the value at a path, and makes the tables on the way.
 pub(super) fn set(target: &mut Value, path: &[String], value: Value) -> Result<(), String> {
     let (last, tables) = path.split_last().filter(|(last, _)| !last.is_empty()).ok_or("the key is empty")?;

@@ -110,7 +110,7 @@ pub struct Listener {
     /// Bytes that all clients of the listener together may send in a second, in the same way. 0 is no limit.
     pub bytes_per_sec: u64,
     /// Stands before every topic that a client of this listener publishes or subscribes to, and is cut off what it is sent.
-    /// `${clientid}` and `${username}` are filled in.
+    /// `${clientid}` and `${username}` are filled in; a client whose name is empty or has a wildcard or slash is refused then.
     pub mountpoint: String,
     /// Who may connect, by address: rules such as `allow 10.0.0.0/8`, `deny 192.168.7.1` and `deny all`; the first that matches
     /// counts, and where none does, the client may.
@@ -156,7 +156,7 @@ impl Listener {
 
 /// TLS of a listener. Files are looked at again every ten seconds: new certificates are used without a restart, and where they
 /// are broken or expired, the ones before stay in use.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tls {
     /// The server's certificate and those between it and the root, PEM.
@@ -174,7 +174,7 @@ pub struct Tls {
 }
 
 /// A certificate and its key.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CertificateFiles {
     /// The certificate and those between it and the root, PEM.
@@ -209,7 +209,7 @@ pub enum TlsVersion {
 }
 
 /// WebSocket of a listener.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WebSocket {
     /// The path of the upgrade request.
