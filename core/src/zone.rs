@@ -17,6 +17,8 @@ pub(crate) struct Zone {
     pub(crate) level: DurabilityLevel,
     /// What all clients of the zone may send together.
     pub(crate) throttle: Option<SharedThrottle>,
+    /// How fast its listeners accept together.
+    pub(crate) connects: Option<SharedThrottle>,
 }
 
 /// All zones.
@@ -107,7 +109,8 @@ impl Zones {
         let zone = |name: &str, limits: Mqtt| {
             let level = limits.durability.unwrap_or(config.store.level);
             let throttle = SharedThrottle::new(limits.zone_messages_per_sec.into(), limits.zone_bytes_per_sec);
-            Arc::new(Zone { name: name.into(), level, throttle, limits })
+            let connects = SharedThrottle::new(limits.zone_connects_per_sec.into(), 0);
+            Arc::new(Zone { name: name.into(), level, throttle, connects, limits })
         };
         let mut zones = Zones { default: zone(DEFAULT, config.mqtt.clone()), named: HashMap::default() };
         for (name, limits) in named {

@@ -54,7 +54,11 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
         let listeners: Vec<String> = broker.addresses().iter().map(|(name, address)| format!("{name}={address}")).collect();
         tracing::info!(listeners = listeners.join(" "), data = %data_dir, "hookline is ready");
         let readiness = Readiness::announce(ready_file)?;
-        tracing::warn!("there are no logins yet: whoever reaches a listener may publish and subscribe");
+        if config.mqtt.allow_anonymous {
+            tracing::warn!(
+                "clients need not prove who they are (mqtt.allow_anonymous): whoever reaches a listener may publish and subscribe"
+            );
+        }
         let why = stop.wait().await;
         tracing::info!(signal = why, "stopping");
         drop(readiness);

@@ -17,6 +17,11 @@ pub struct Certificates {
 impl Certificates {
     /// Makes them: the server is `localhost` and 127.0.0.1, the client `device-7`.
     pub fn make(folder: &Path) -> Certificates {
+        Certificates::make_for(folder, &["localhost", "127.0.0.1"])
+    }
+
+    /// As [`Certificates::make`], with other names for the server.
+    pub fn make_for(folder: &Path, names: &[&str]) -> Certificates {
         let mut authority = CertificateParams::default();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         authority.distinguished_name.push(DnType::CommonName, "test authority");
@@ -35,7 +40,7 @@ impl Certificates {
             let certificate = parameters.signed_by(&key, &authority).expect("a certificate");
             (write(&format!("{name}.pem"), certificate.pem()), write(&format!("{name}.key"), key.serialize_pem()))
         };
-        let (server, server_key) = issue("server", "localhost", &["localhost", "127.0.0.1"], ExtendedKeyUsagePurpose::ServerAuth);
+        let (server, server_key) = issue("server", "localhost", names, ExtendedKeyUsagePurpose::ServerAuth);
         let (client, client_key) = issue("client", "device-7", &[], ExtendedKeyUsagePurpose::ClientAuth);
         Certificates { ca: write("ca.pem", authority.pem()), server, server_key, client, client_key }
     }

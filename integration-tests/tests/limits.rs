@@ -80,6 +80,23 @@ fn clients_listeners_and_zones_are_held_to_their_rates_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_zone_may_demand_proof_and_has_a_rate_for_its_listeners_together() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = "[zones.closed.mqtt]\nallow_anonymous = false\n[zones.slow.mqtt]\nzone_connects_per_sec = 10\n\
+        [listeners.tcp.closed]\nbind = \"127.0.0.1:0\"\nzone = \"closed\"\n[listeners.tcp.one]\nbind = \"127.0.0.1:0\"\nzone = \"slow\"\n\
+        [listeners.tcp.two]\nbind = \"127.0.0.1:0\"\nzone = \"slow\"\n";
+    let broker = Broker::start(folder.path(), config);
+    let connect = |listener: &str, id: &str| Client::connect(broker.address_of(listener), &v5(id));
+    assert!(matches!(connect("tcp.closed", "x"), Err(Error::Refused(ReasonCode::NotAuthorized))));
+    assert!(connect("tcp.default", "x").is_ok());
+    let begun = Instant::now();
+    for n in 0..20 {
+        connect(if n % 2 == 0 { "tcp.one" } else { "tcp.two" }, &format!("c{n}")).expect("connects, later");
+    }
+    assert!(begun.elapsed() > Duration::from_millis(700), "{:?}", begun.elapsed());
+}
+
+#[test]
 fn subscriptions_have_a_rate() {
     let folder = tempfile::tempdir().expect("a folder");
     let broker = Broker::start(folder.path(), "[mqtt]\nsubscribes_per_sec = 5\n");

@@ -107,8 +107,12 @@ fn names_choose_the_certificate_and_new_files_are_used_without_a_restart() {
     let folder = folder();
     let (first, other) = (folder.path().join("first"), folder.path().join("other"));
     std::fs::create_dir_all(&first).and_then(|()| std::fs::create_dir_all(&other)).expect("folders");
+    let named = folder.path().join("named");
+    std::fs::create_dir_all(&named).expect("a folder");
+    let named = Certificates::make_for(&named, &["*.example.com"]);
     let (first, other) = (Certificates::make(&first), Certificates::make(&other));
-    let config = format!("[listeners.tls.default]\nbind = \"127.0.0.1:0\"\n[listeners.tls.default.tls]\n{}", first.toml());
+    let more = format!("more = [{{ cert = \"{}\", key = \"{}\" }}]\n", named.server.display(), named.server_key.display());
+    let config = format!("[listeners.tls.default]\nbind = \"127.0.0.1:0\"\n[listeners.tls.default.tls]\n{}{more}", first.toml());
     let broker = Broker::start(folder.path(), &config);
     let address = broker.address_of("tls.default");
     let works = |roots: &std::path::Path| {
@@ -116,6 +120,11 @@ fn names_choose_the_certificate_and_new_files_are_used_without_a_restart() {
         stream.write_all(&connect_packet("c")).and_then(|()| connack(&mut stream)).is_ok()
     };
     assert!(works(&first.ca) && !works(&other.ca));
+    let asks_for = |name: &str| {
+        let mut stream = tls(address, name, &named.ca, None);
+        stream.write_all(&connect_packet("named")).and_then(|()| connack(&mut stream)).is_ok()
+    };
+    assert!(asks_for("mqtt.example.com") && !asks_for("mqtt.example.org") && !asks_for("localhost"), "the one whose names fit is shown");
     let mut kept = tls(address, "localhost", &first.ca, None);
     kept.write_all(&connect_packet("kept")).expect("written");
     connack(&mut kept).expect("answered");

@@ -91,7 +91,8 @@ impl Listener {
         let mut outcome = Outcome::default();
         // A name that can be proven cannot just be said.
         let is_claimed = proof.is_none() && connect.username.as_deref().is_some_and(|name| self.shared.methods.know(name));
-        let allowed = if is_claimed { Err(ReasonCode::NotAuthorized) } else { self.log_in(&client, &mut outcome) };
+        let is_anonymous = proof.is_none() && client.certificate.is_none() && !self.zone.limits.allow_anonymous;
+        let allowed = if is_claimed || is_anonymous { Err(ReasonCode::NotAuthorized) } else { self.log_in(&client, &mut outcome) };
         if let Err(reason) = allowed {
             self.shared.hooks.tell(HookPoint::ClientConnack, &client, About::Answer(reason), &mut outcome);
             self.record(&outcome);

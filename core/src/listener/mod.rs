@@ -130,7 +130,10 @@ impl Listener {
                 accepted = listener.socket.accept(), if accept_at.is_none() => match accepted {
                     Ok((stream, peer)) => {
                         listener.admit(stream, peer, &mut handshakes);
-                        let wait = rate.as_mut().map_or(Duration::ZERO, |rate| rate.take(1, Instant::now()));
+                        let now = Instant::now();
+                        let own = rate.as_mut().map_or(Duration::ZERO, |rate| rate.take(1, now));
+                        let of_zone = listener.zone.connects.as_ref().map_or(Duration::ZERO, |rate| rate.take(1, 0, now));
+                        let wait = own.max(of_zone);
                         accept_at = (!wait.is_zero()).then(|| tokio::time::Instant::now() + wait);
                     }
                     Err(error) => {

@@ -19,6 +19,9 @@ pub struct Mqtt {
     pub connect_bytes_max: usize,
     /// The longest client identifier, bytes.
     pub client_id_bytes_max: usize,
+    /// Whether clients may come in that have proven nothing. Where not, they must authenticate by SCRAM or show a valid
+    /// certificate; others are refused (0x87).
+    pub allow_anonymous: bool,
     /// Take the user name, where there is one, as the client identifier.
     pub username_as_client_id: bool,
     /// Take the user name from the client's certificate.
@@ -104,6 +107,8 @@ pub struct Mqtt {
     pub bytes_per_sec: u64,
     /// Topic filters that one client may subscribe to in a second; further ones are refused (0x97). 0 is no limit.
     pub subscribes_per_sec: u32,
+    /// Connections that all listeners of the zone together accept in a second; further ones wait. 0 is no limit.
+    pub zone_connects_per_sec: u32,
     /// Messages that all clients of the zone together may publish in a second. 0 is no limit.
     pub zone_messages_per_sec: u32,
     /// Bytes that all clients of the zone together may send in a second. 0 is no limit.
@@ -135,6 +140,7 @@ impl Default for Mqtt {
             packet_bytes_max: 1 << 20,
             connect_bytes_max: 64 << 10,
             client_id_bytes_max: 65_535,
+            allow_anonymous: true,
             username_as_client_id: false,
             peer_cert_as_username: PeerCert::Disabled,
             peer_cert_as_client_id: PeerCert::Disabled,
@@ -176,6 +182,7 @@ impl Default for Mqtt {
             messages_per_sec: 0,
             bytes_per_sec: 0,
             subscribes_per_sec: 0,
+            zone_connects_per_sec: 0,
             zone_messages_per_sec: 0,
             zone_bytes_per_sec: 0,
             flapping_max: 0,
