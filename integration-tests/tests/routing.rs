@@ -10,7 +10,7 @@ use hookline_mqtt::packet::{AckKind, SubscribeFilter, SubscriptionOptions};
 use hookline_mqtt::{Properties, PropertyId, QoS, ReasonCode, Version};
 
 const SOON: Duration = Duration::from_secs(5);
-const NOT: Duration = Duration::from_millis(250);
+const NOT: Duration = Duration::from_millis(500);
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a folder")

@@ -31,7 +31,7 @@ const CONFIG: &str = "[mqtt]\nresponse_information = \"answers/\"\nretry_interva
 /// How long something that must come may take.
 pub(crate) const SOON: Duration = Duration::from_secs(5);
 /// How long to wait for what must not come.
-pub(crate) const NOT: Duration = Duration::from_millis(150);
+pub(crate) const NOT: Duration = Duration::from_millis(300);
 
 /// What a server can say.
 #[derive(Debug, Clone, PartialEq)]
