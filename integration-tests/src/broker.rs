@@ -72,6 +72,24 @@ impl Broker {
         broker
     }
 
+    /// For a broker that all tests of a file share: it has no owner that is dropped, so a small process beside it waits for the
+    /// end of this one, then ends the broker and removes its folder.
+    #[must_use]
+    pub fn shared(self, folder: tempfile::TempDir) -> Broker {
+        let script = "while kill -0 \"$1\" 2>/dev/null; do sleep 0.2; done; kill -9 \"$2\" 2>/dev/null; rm -rf \"$3\"";
+        let (own, broker) = (std::process::id().to_string(), self.pid().to_string());
+        let watching = Command::new("sh")
+            .args(["-c", script, "sh", &own, &broker])
+            .arg(folder.keep())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        // It outlives this process, which therefore cannot wait for it.
+        drop(watching.expect("sh runs"));
+        self
+    }
+
     fn ready_addresses(&self, from: u64) -> Option<BTreeMap<String, SocketAddr>> {
         let log = std::fs::read(self.folder.join("log")).ok()?;
         let new = log.get(usize::try_from(from).ok()?..)?;

@@ -10,7 +10,6 @@ use hookline_integration_tests::certificates::Certificates;
 struct Fixture {
     broker: Broker,
     certificates: Certificates,
-    _folder: tempfile::TempDir,
 }
 
 static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
@@ -21,7 +20,7 @@ static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
     let config = format!(
         "[listeners.tls.default]\n{bind}\n[listeners.tls.default.tls]\n{tls}[listeners.ws.default]\n{bind}\n[listeners.wss.default]\n{bind}\n[listeners.wss.default.tls]\n{tls}"
     );
-    Fixture { broker: Broker::start(folder.path(), &config), certificates, _folder: folder }
+    Fixture { broker: Broker::start(folder.path(), &config).shared(folder), certificates }
 });
 
 fn url(scheme: &str) -> String {

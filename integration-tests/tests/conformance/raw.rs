@@ -13,13 +13,13 @@ use hookline_mqtt::packet::{
 use hookline_mqtt::{Properties, PropertyId, QoS, ReasonCode, Version, decode};
 
 /// One broker for all tests: what they do must not meet.
-pub(crate) static BROKER: LazyLock<(Broker, tempfile::TempDir)> = LazyLock::new(|| {
+pub(crate) static BROKER: LazyLock<Broker> = LazyLock::new(|| {
     let folder = tempfile::tempdir().expect("a folder");
     // "hookline scram" makes it of the password "pencil"; this is the example of RFC 7677.
     let (code, verifier) = hookline_integration_tests::broker::run_with_input(&["scram"], "pencil\n");
     assert_eq!(code, Some(0));
     let config = format!("[scram.users]\nuser = \"{}\"\n{CONFIG}", verifier.trim());
-    (Broker::start(folder.path(), &config), folder)
+    Broker::start(folder.path(), &config).shared(folder)
 });
 
 /// Zones that serve less, and a listener whose clients are to go elsewhere.
@@ -109,7 +109,7 @@ impl Raw {
     }
 
     pub(crate) fn silent_at(listener: &str, version: Version) -> Raw {
-        let stream = TcpStream::connect(BROKER.0.address_of(listener)).expect("connects");
+        let stream = TcpStream::connect(BROKER.address_of(listener)).expect("connects");
         stream.set_nodelay(true).expect("set");
         Raw { stream, version, input: Vec::new() }
     }

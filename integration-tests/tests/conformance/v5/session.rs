@@ -254,7 +254,7 @@ fn mqtt_4_13_1_1_malformed_packets_and_protocol_errors_end_the_connection() {
 #[test]
 fn mqtt_6_0_0_1_to_4_over_websocket() {
     use std::net::TcpStream;
-    let address = BROKER.0.address_of("ws.default");
+    let address = BROKER.address_of("ws.default");
     let open = |protocol: Option<&str>| {
         let request = tungstenite::http::Request::builder().uri(format!("ws://{address}/mqtt"));
         let fixed = [
