@@ -402,7 +402,9 @@ const V311: Statements = &[
 /// The sources, to look for the tests in.
 const SOURCES_V5: &[&str] = &[
     include_str!("v5/auth.rs"),
-    include_str!("v5/connection.rs"),
+    include_str!("v5/connack.rs"),
+    include_str!("v5/connect.rs"),
+    include_str!("v5/end.rs"),
     include_str!("v5/publish.rs"),
     include_str!("v5/session.rs"),
     include_str!("v5/subscribe.rs"),
