@@ -147,6 +147,43 @@ fn a_resumed_session_keeps_to_what_the_client_can_take_now() {
 }
 
 #[test]
+fn a_will_survives_the_end_of_the_broker_and_is_published_once() {
+    let folder = folder();
+    let broker = Broker::start(folder.path(), "");
+    let mut watcher = broker.connect(&v5("watcher").persistent(1000));
+    watcher.subscribe(&[("wills/#", QoS::AtLeastOnce)]).expect("subscribed");
+    drop(watcher);
+    let with_will = |id: &str, delay_secs: u32| {
+        let mut options = v5(id).persistent(1000);
+        let mut properties = Properties::default();
+        properties.push_number(PropertyId::WillDelayInterval, delay_secs);
+        let topic = format!("wills/{id}");
+        options.connect.will = Some(Will { topic, payload: b"w".to_vec(), qos: QoS::AtLeastOnce, retain: false, properties });
+        options
+    };
+    // One that is gone before the broker is, one that is there, one that leaves in good order, one whose time is not near.
+    drop(broker.connect(&with_will("gone", 1)));
+    let there = broker.connect(&with_will("there", 0));
+    broker.connect(&with_will("left", 0)).disconnect().expect("leaves");
+    drop(broker.connect(&with_will("later", 1000)));
+    std::thread::sleep(Duration::from_millis(200));
+    broker.kill();
+    drop(there);
+    let broker = Broker::start(folder.path(), "");
+    let mut watcher = broker.connect(&v5("watcher").persistent(1000));
+    let mut topics: Vec<String> = (0..2).map(|_| watcher.receive(SOON).expect("holds").expect("published").topic).collect();
+    topics.sort();
+    assert_eq!(topics, ["wills/gone", "wills/there"]);
+    assert_eq!(watcher.receive(NOT).expect("holds"), None);
+    watcher.ping().expect("answers");
+    std::thread::sleep(Duration::from_millis(200));
+    broker.kill();
+    let broker = Broker::start(folder.path(), "");
+    let mut watcher = broker.connect(&v5("watcher").persistent(1000));
+    assert_eq!(watcher.receive(Duration::from_millis(1500)).expect("holds"), None, "once");
+}
+
+#[test]
 fn a_repeated_qos_2_publish_is_taken_once_also_after_a_crash() {
     let folder = folder();
     let broker = Broker::start(folder.path(), "");

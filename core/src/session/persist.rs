@@ -1,8 +1,9 @@
 //! What the store keeps of a session and of a subscription, as bytes.
 
-use hookline_mqtt::packet::SubscriptionOptions;
+use hookline_mqtt::packet::{SubscriptionOptions, Will};
+use hookline_mqtt::property::carrier;
 use hookline_mqtt::read::Reader;
-use hookline_mqtt::{Version, write};
+use hookline_mqtt::{Properties, QoS, Version, write};
 use hookline_schemas::{Client, QueueId};
 
 use super::Held;
@@ -18,19 +19,27 @@ pub(crate) struct StoredState {
     pub(crate) expiry_secs: u32,
 }
 
-/// Where a session belongs, as its last connection had it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What the last connection of a session has left: where it belongs, and its will.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct StoredPlace {
     pub(crate) zone: String,
     pub(crate) mountpoint: String,
+    /// What is to be published when it is due.
+    pub(crate) will: Option<Will>,
 }
 
 impl StoredState {
-    pub(crate) fn encode(self, client: &Client) -> Vec<u8> {
+    pub(crate) fn encode(self, client: &Client, will: Option<&Will>) -> Vec<u8> {
         let numbers = [self.queue.0, self.created_at_ms, self.disconnected_at_ms, self.expiry_secs.into()];
         let mut bytes: Vec<u8> = numbers.into_iter().flat_map(u64::to_be_bytes).collect();
         write::string(&mut bytes, &client.zone);
         write::string(&mut bytes, &client.mountpoint);
+        if let Some(will) = will {
+            bytes.push(will.qos as u8 | if will.retain { RETAIN } else { 0 });
+            write::string(&mut bytes, &will.topic);
+            will.properties.encode(&mut bytes);
+            write::binary(&mut bytes, &will.payload);
+        }
         bytes
     }
 
@@ -48,9 +57,24 @@ impl StoredState {
             return Some((state, StoredPlace::default()));
         }
         let mut reader = Reader::new(place);
-        let place = StoredPlace { zone: reader.string().ok()?.to_owned(), mountpoint: reader.string().ok()?.to_owned() };
-        Some((state, place))
+        let (zone, mountpoint) = (reader.string().ok()?.to_owned(), reader.string().ok()?.to_owned());
+        let will = if reader.is_empty() { None } else { Some(decode_will(&mut reader)?) };
+        Some((state, StoredPlace { zone, mountpoint, will }))
     }
+}
+
+/// In the byte before a will: it is to be retained.
+const RETAIN: u8 = 4;
+
+fn decode_will(reader: &mut Reader<'_>) -> Option<Will> {
+    let flags = reader.u8().ok()?;
+    Some(Will {
+        qos: QoS::from_bits(flags & 3)?,
+        retain: flags & RETAIN != 0,
+        topic: reader.string().ok()?.to_owned(),
+        properties: Properties::decode(reader, carrier::WILL).ok()?,
+        payload: reader.binary().ok()?.to_vec(),
+    })
 }
 
 /// A subscription as bytes.
@@ -73,9 +97,13 @@ mod tests {
     fn a_session_comes_back_as_it_was_also_from_the_first_format() {
         let state = StoredState { queue: QueueId(7), created_at_ms: 8, disconnected_at_ms: 9, expiry_secs: 10 };
         let client = Client { zone: "z".into(), mountpoint: "m/".into(), ..Client::internal("c") };
-        let bytes = state.encode(&client);
-        let place = StoredPlace { zone: "z".into(), mountpoint: "m/".into() };
-        assert_eq!(StoredState::decode(&bytes), Some((state, place)));
+        let mut properties = Properties::default();
+        properties.push_number(hookline_mqtt::PropertyId::WillDelayInterval, 7);
+        let will = Will { topic: "w".into(), payload: vec![0, 255], qos: QoS::ExactlyOnce, retain: true, properties };
+        let place = |will| StoredPlace { zone: "z".into(), mountpoint: "m/".into(), will };
+        assert_eq!(StoredState::decode(&state.encode(&client, Some(&will))), Some((state, place(Some(will)))));
+        let bytes = state.encode(&client, None);
+        assert_eq!(StoredState::decode(&bytes), Some((state, place(None))));
         assert_eq!(StoredState::decode(&bytes[..32]), Some((state, StoredPlace::default())));
         assert_eq!(StoredState::decode(&bytes[..31]), None);
     }

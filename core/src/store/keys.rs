@@ -32,7 +32,7 @@ pub(super) const FLOOR: &[u8] = b"floor";
 pub(super) const CHUNK_LIMIT: &[u8] = b"chunk_limit";
 /// In `meta`: the version of all formats here.
 pub(super) const FORMAT: &[u8] = b"format";
-/// The version that this code writes. 2 has delayed messages, and the zone and mountpoint of sessions; it reads 1.
+/// The version that this code writes. 2 has delayed messages, and the zone, mountpoint and will of sessions; it reads 1.
 pub(super) const FORMAT_VERSION: u64 = 2;
 
 /// The key of a queue.

@@ -122,7 +122,7 @@ impl Worker {
                 disconnected_at_ms: 0,
                 expiry_secs: client.session_expiry_secs,
             };
-            self.batch.put_session(&client.client_id, state.encode(client));
+            self.batch.put_session(&client.client_id, state.encode(client, mounted_will(new).as_ref()));
             Outbox::Durable { queue, state, ahead: VecDeque::new(), cache: Box::default(), maybe_sent_below: 0 }
         } else {
             Outbox::Memory(Mqueue::default())
@@ -169,7 +169,7 @@ impl Worker {
             state.disconnected_at_ms = 0;
             state.expiry_secs = new.client.session_expiry_secs;
             queue.set_bounds(session_bounds(&new.zone.limits));
-            self.batch.put_session(&new.client.client_id, state.encode(&new.client));
+            self.batch.put_session(&new.client.client_id, state.encode(&new.client, resident.will.as_ref()));
         }
         if changes_routes {
             self.enter_all_routes(session);
@@ -323,6 +323,11 @@ impl Worker {
             Duration::from_millis(clock::now_ms().saturating_sub(state.disconnected_at_ms))
         };
         let expires_at = (state.expiry_secs != u32::MAX).then(|| self.now + expiry.saturating_sub(away));
+        // The broker's end was the end of its connection, where it had one.
+        let will_at = place.will.as_ref().map(|will| {
+            let delay_secs = will.properties.number(PropertyId::WillDelayInterval).unwrap_or(0).min(state.expiry_secs);
+            self.now + Duration::from_secs(delay_secs.into()).saturating_sub(away)
+        });
         let outbox = Outbox::Durable {
             queue: Arc::clone(&queue),
             state,
@@ -339,8 +344,8 @@ impl Worker {
             memberships: Vec::new(),
             scans: VecDeque::new(),
             takeovers: (self.now, 0),
-            will: None,
-            will_at: None,
+            will: place.will,
+            will_at,
             expires_at,
         };
         let key = self.sessions.insert_with(|_| resident);
@@ -355,7 +360,7 @@ impl Worker {
             }
         }
         self.set_presence(key, None);
-        if let Some(at) = expires_at {
+        if let Some(at) = will_at.into_iter().chain(expires_at).min() {
             self.timers.set(at, Due::Session(key));
         }
     }

@@ -60,7 +60,7 @@ impl Worker {
             return self.terminate(session, "normal");
         }
         if let Outbox::Durable { state, .. } = &resident.outbox {
-            self.batch.put_session(&client.client_id, state.encode(client));
+            self.batch.put_session(&client.client_id, state.encode(client, resident.will.as_ref()));
         }
         resident.expires_at = (expiry_secs != u32::MAX).then(|| now + Duration::from_secs(expiry_secs.into()));
         let delay_secs = resident.will.as_ref().and_then(|will| will.properties.number(PropertyId::WillDelayInterval)).unwrap_or(0);
@@ -80,6 +80,11 @@ impl Worker {
         let Some(resident) = self.sessions.get_mut(session) else { return };
         resident.will_at = None;
         let Some(will) = resident.will.take() else { return };
+        // In the commit that has the message: never twice.
+        if let Outbox::Durable { state, .. } = &resident.outbox {
+            let client = &resident.session.client;
+            self.batch.put_session(&client.client_id, state.encode(client, None));
+        }
         let message = self.will_message(session, will);
         self.internal.extend(message);
     }
