@@ -7,6 +7,8 @@
 mod load;
 /// The brokers, as processes.
 mod peer;
+/// A restart with much in the store.
+mod restart;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,6 +18,7 @@ use hookline_mqtt::QoS;
 
 use load::{Load, Outcome};
 use peer::{Peer, Running};
+use restart::Backlog;
 
 #[derive(Debug, Parser)]
 #[command(version, about)]
@@ -34,6 +37,19 @@ enum Command {
         /// Runs of each broker in each scenario; medians are reported
         #[arg(long, default_value_t = 3)]
         rounds: usize,
+    },
+    /// Measure a restart with durable sessions that are away, and messages that wait for them
+    Restart {
+        #[arg(long, default_value_t = 100_000)]
+        sessions: usize,
+        /// Messages that wait, of all sessions together
+        #[arg(long, default_value_t = 10_000_000)]
+        messages: usize,
+        /// Sessions that each message waits for
+        #[arg(long, default_value_t = 1)]
+        fan_out: usize,
+        #[arg(long, default_value_t = 64)]
+        payload_bytes: usize,
     },
     /// Load a broker that is running already
     Load {
@@ -85,6 +101,9 @@ fn scenarios(duration: Duration) -> Vec<Scenario> {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Compare { seconds, rounds } => compare(Duration::from_secs(seconds), rounds),
+        Command::Restart { sessions, messages, fan_out, payload_bytes } => {
+            Backlog { sessions, messages, fan_out, payload_bytes }.run()
+        }
         Command::Load { address, pid, pairs, qos, payload_bytes, seconds, window } => {
             let qos = QoS::from_bits(qos).unwrap_or_default();
             let load = Load { pairs, qos, payload_bytes, window, subscribers: true, duration: Duration::from_secs(seconds) };

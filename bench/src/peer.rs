@@ -108,7 +108,7 @@ impl Drop for Running {
 }
 
 /// The binary beside this one.
-fn hookline() -> anyhow::Result<std::path::PathBuf> {
+pub(crate) fn hookline() -> anyhow::Result<std::path::PathBuf> {
     let binary = std::env::current_exe()?.with_file_name("hookline");
     if !binary.exists() {
         bail!("{} is missing; build it first with \"make build\"", binary.display());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::thread::JoinHandle;
 
-use hookline_schemas::config::{Config, Store as StoreSettings};
+use hookline_schemas::config::{Config, DurabilityLevel, Store as StoreSettings};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -59,7 +59,7 @@ impl Broker {
     /// # Errors
     /// An address cannot be listened on.
     pub fn start(config: &Config, opened: Opened, hooks: Hooks) -> Result<Broker, BrokerError> {
-        let Opened { store, sessions, retained, delayed } = opened;
+        let Opened { store, delayed } = opened;
         let count = match config.node.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             count => count,
@@ -88,7 +88,7 @@ impl Broker {
             exclusive: Mutex::default(),
             store: Arc::clone(&store),
             router: Router::default(),
-            retained: Retained::new(retained),
+            retained: Retained::new(Arc::clone(&store)),
             zones,
             hooks,
             mailboxes,
@@ -109,9 +109,8 @@ impl Broker {
         for (number, counters) in broker.counters.iter().enumerate() {
             workers.push(Worker::new(number as u16, Arc::clone(&broker.shared), Arc::clone(counters))?);
         }
-        for session in sessions {
-            workers[worker_of(&session.client_id, count)].adopt(session);
-        }
+        let adopted = broker.store.each_session(|session| workers[worker_of(&session.client_id, count)].adopt(session));
+        adopted.map_err(|error| BrokerError::Configuration(error.to_string()))?;
         for key in delayed {
             workers[worker_of_delayed(key, count)].adopt_delayed(key);
         }
@@ -233,9 +232,10 @@ pub fn check(config: &Config) -> Vec<String> {
     errors
 }
 
-/// The store's settings for a configuration: it does what the zone that asks for most needs.
+/// The store's settings for a configuration: it does what the zone or action that asks for most needs.
 pub fn store_settings(config: &Config) -> StoreSettings {
-    let strongest = Zones::new(config).map_or(config.store.level, |zones| zones.strongest());
-    let level = if (strongest as u8) < config.store.level as u8 { strongest } else { config.store.level };
+    let of_zones = Zones::new(config).map_or(config.store.level, |zones| zones.strongest());
+    let of_actions = config.actions.values().filter_map(|action| action.level);
+    let level = of_actions.fold(config.store.level.strongest(of_zones), DurabilityLevel::strongest);
     StoreSettings { level, ..config.store.clone() }
 }

@@ -85,6 +85,8 @@ counters! {
     bytes_sent: "bytes/sent";
     /// Publishes that were refused instead of acknowledged.
     refused: "packets/publish/refused";
+    /// Of those, because a sink did not take the message in time.
+    undelivered: "packets/publish/undelivered";
     /// Acknowledgements that waited for the store.
     committed: "messages/committed";
     /// Packets that broke the protocol.

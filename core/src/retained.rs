@@ -1,7 +1,7 @@
-//! Retained messages: the last one of each topic, in memory; the store keeps them over restarts.
+//! Retained messages: the last one of each topic. Those of clients are in the store, and only there; the broker's own, which are
+//! said anew after each start, are in memory.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use hookline_mqtt::{PropertyId, topic};
@@ -10,128 +10,72 @@ use hookline_schemas::config::Mqtt;
 use parking_lot::RwLock;
 
 use crate::clock;
+use crate::store::{RetainedPage, Store};
+
+/// What topics of the broker's own begin with.
+const OWN: &str = "$SYS/";
 
 /// All retained messages, by topic.
-#[derive(Debug, Default)]
-pub(crate) struct Retained {
-    table: RwLock<Table>,
-}
-
-#[derive(Debug, Default)]
-struct Table {
-    messages: BTreeMap<Arc<str>, Kept>,
-    bytes: usize,
-    /// Those of the broker itself, which take nobody's place.
-    own: usize,
-}
-
 #[derive(Debug)]
-struct Kept {
-    message: Arc<Message>,
-    /// Milliseconds since the Unix epoch; `u64::MAX` is never.
-    expires_at_ms: u64,
+pub(crate) struct Retained {
+    store: Arc<Store>,
+    own: RwLock<BTreeMap<Arc<str>, Arc<Message>>>,
 }
 
 /// A part of what a filter matches.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Page {
     pub(crate) messages: Vec<Arc<Message>>,
     /// Where the next page begins; `None`: there is none.
-    pub(crate) next: Option<Arc<str>>,
+    pub(crate) next: Option<Box<str>>,
 }
 
-/// Topics that are looked at for one page: what a filter that matches little may cost at a time.
-const LOOK_MAX: usize = 2048;
-/// What a message costs beside its topic and payload, bytes.
-const OVERHEAD: usize = 256;
-
 impl Retained {
-    /// Takes in what the store has kept, and whose time is not over.
-    pub(crate) fn new(messages: Vec<Message>) -> Retained {
-        let retained = Retained::default();
-        let now_ms = clock::now_ms();
-        for message in messages.into_iter().filter(|message| expires_at_ms(message) > now_ms) {
-            retained.set(Arc::new(message));
-        }
-        retained
+    pub(crate) fn new(store: Arc<Store>) -> Retained {
+        Retained { store, own: RwLock::default() }
     }
 
-    /// How many there are.
-    pub(crate) fn len(&self) -> usize {
-        let table = self.table.read();
-        table.messages.len() - table.own
+    /// How many clients have.
+    pub(crate) fn len(&self) -> u64 {
+        self.store.retained_count()
     }
 
-    /// Whether a message can be kept within the limits.
+    /// Whether a message can be kept within the limits. Where the store cannot say what the topic has, it has nothing.
     pub(crate) fn has_room(&self, message: &Message, limits: &Mqtt) -> bool {
-        let table = self.table.read();
-        let before = table.messages.get(&message.topic).map(|kept| size(&kept.message));
-        let has_place = before.is_some() || table.messages.len() - table.own < limits.retained_max;
-        let bytes = table.bytes - before.unwrap_or(0) + size(message);
-        has_place && bytes <= limits.retained_bytes_max && message.payload.len() <= limits.retained_payload_bytes_max
+        if message.payload.len() > limits.retained_payload_bytes_max {
+            return false;
+        }
+        let (count, bytes) = (self.store.retained_count(), self.store.retained_bytes());
+        let new = crate::store::encoded_len(message) + message.topic.len();
+        let fits = |count: u64, bytes: u64| count < limits.retained_max as u64 && bytes + new as u64 <= limits.retained_bytes_max as u64;
+        if fits(count, bytes) {
+            return true;
+        }
+        // It may take the place of another one.
+        let before = self.store.retained_size(&message.topic).ok().flatten();
+        before.is_some_and(|before| fits(count.saturating_sub(1), bytes.saturating_sub(before)))
     }
 
-    /// Takes the place of what the topic had.
-    pub(crate) fn set(&self, message: Arc<Message>) {
-        let expires_at_ms = expires_at_ms(&message);
-        let mut table = self.table.write();
-        let is_own = message.topic.starts_with("$SYS/");
-        table.own += usize::from(is_own && !table.messages.contains_key(&message.topic));
-        table.bytes += size(&message);
-        if let Some(before) = table.messages.insert(Arc::clone(&message.topic), Kept { message, expires_at_ms }) {
-            table.bytes -= size(&before.message);
-        }
-    }
-
-    pub(crate) fn clear(&self, topic: &str) {
-        let mut table = self.table.write();
-        if let Some(kept) = table.messages.remove(topic) {
-            table.bytes -= size(&kept.message);
-        }
-    }
-
-    /// Removes those whose time is over, looking at `count` topics from `from` on: their topics, and where to go on.
-    pub(crate) fn expire(&self, from: &str, count: usize) -> (Vec<Arc<str>>, Option<Arc<str>>) {
-        let now_ms = clock::now_ms();
-        let mut table = self.table.write();
-        let range = || (Bound::Included(from), Bound::Unbounded);
-        let next = table.messages.range::<str, _>(range()).nth(count).map(|(topic, _)| Arc::clone(topic));
-        let looked = table.messages.range::<str, _>(range()).take(count);
-        let over: Vec<Arc<str>> = looked.filter(|(_, kept)| kept.expires_at_ms <= now_ms).map(|(topic, _)| Arc::clone(topic)).collect();
-        for topic in &over {
-            if let Some(kept) = table.messages.remove(topic) {
-                table.bytes -= size(&kept.message);
-            }
-        }
-        (over, next)
+    /// Keeps a message of the broker's own.
+    pub(crate) fn set_own(&self, message: Arc<Message>) {
+        self.own.write().insert(Arc::clone(&message.topic), message);
     }
 
     /// Those that a filter matches, in the order of their topics, from `from` on: at most `count`, and no more when they have
-    /// `bytes_max`. Only topics with the filter's beginning are looked at, and of them a bounded number.
+    /// `bytes_max`.
     pub(crate) fn page(&self, filter: &str, from: Option<&str>, count: usize, bytes_max: usize) -> Page {
-        let now_ms = clock::now_ms();
-        let table = self.table.read();
-        let live = |kept: &Kept| (kept.expires_at_ms > now_ms).then(|| Arc::clone(&kept.message));
-        let Some(wildcard) = filter.find(['+', '#']) else {
-            return Page { messages: table.messages.get(filter).and_then(live).into_iter().collect(), next: None };
-        };
-        // "a/#" matches "a", too, so the slash before the wildcard does not belong to the common beginning.
-        let beginning = filter[..wildcard].trim_end_matches('/');
-        let range = table.messages.range::<str, _>((Bound::Included(from.unwrap_or(beginning)), Bound::Unbounded));
-        let near = range.take_while(|(name, _)| name.starts_with(beginning));
-        let mut page = Page { messages: Vec::new(), next: None };
-        let mut bytes = 0;
-        for (looked, (name, kept)) in near.enumerate() {
-            if looked == LOOK_MAX || page.messages.len() == count || bytes >= bytes_max {
-                page.next = Some(Arc::clone(name));
-                break;
-            }
-            if topic::matches(filter, name) {
-                bytes += size(&kept.message);
-                page.messages.extend(live(kept));
+        if filter.starts_with(OWN) {
+            let own = self.own.read();
+            let messages = own.iter().filter(|(name, _)| topic::matches(filter, name)).map(|(_, message)| Arc::clone(message));
+            return Page { messages: messages.collect(), next: None };
+        }
+        match self.store.retained_page(filter, from, count, bytes_max, clock::now_ms()) {
+            Ok(RetainedPage { messages, next }) => Page { messages: messages.into_iter().map(Arc::new).collect(), next },
+            Err(error) => {
+                tracing::error!(filter, %error, "retained messages cannot be read; a subscriber goes without them");
+                Page::default()
             }
         }
-        page
     }
 }
 
@@ -141,26 +85,34 @@ pub(crate) fn expires_at_ms(message: &Message) -> u64 {
     secs.map_or(u64::MAX, |secs| message.received_at_ms + u64::from(secs) * 1000)
 }
 
-fn size(message: &Message) -> usize {
-    message.topic.len() + message.payload.len() + OVERHEAD
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use hookline_schemas::config::Store as Settings;
 
-    fn message(topic: &str) -> Arc<Message> {
-        Arc::new(Message { received_at_ms: clock::now_ms(), ..Message::internal(topic, "x") })
+    use super::*;
+    use crate::store::Batch;
+
+    fn open(folder: &std::path::Path) -> Retained {
+        Retained::new(Store::open(folder, "n", &Settings::default()).expect("the store").store)
+    }
+
+    fn set(retained: &Retained, messages: &[Message]) {
+        let mut batch = Batch::default();
+        messages.iter().for_each(|message| batch.put_retained(message));
+        retained.store.commit(&mut batch).expect("written");
+    }
+
+    fn message(topic: &str) -> Message {
+        Message { received_at_ms: clock::now_ms(), ..Message::internal(topic, "x") }
     }
 
     #[test]
     fn pages_hold_together_what_matches() {
-        let retained = Retained::default();
-        for n in 0..5000 {
-            retained.set(message(&format!("a/{n:04}/{}", if n % 1000 == 0 { "hit" } else { "miss" })));
-        }
-        retained.set(message("a"));
-        retained.set(message("b"));
+        let folder = tempfile::tempdir().expect("a folder");
+        let retained = open(folder.path());
+        let topics = (0..5000).map(|n| format!("a/{n:04}/{}", if n % 1000 == 0 { "hit" } else { "miss" }));
+        let all: Vec<Message> = topics.chain(["a".to_owned(), "b".to_owned()]).map(|topic| message(&topic)).collect();
+        set(&retained, &all);
         let collect = |filter: &str, count| {
             let (mut found, mut pages, mut from) = (Vec::new(), 0, None);
             loop {
@@ -183,22 +135,43 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_counted_and_what_is_over_is_removed() {
-        let retained = Retained::default();
-        let limits = Mqtt { retained_max: 2, retained_bytes_max: 600, ..Mqtt::default() };
-        retained.set(message("a"));
-        retained.set(message("a"));
-        assert!(retained.has_room(&message("a"), &limits) && retained.has_room(&message("b"), &limits));
-        let large = Message { payload: vec![0; 200].into(), ..Message::internal("b", "") };
+    fn totals_are_counted_also_over_a_restart_and_what_is_over_is_removed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let retained = open(folder.path());
+        set(&retained, &[message("a"), message("a"), message("b")]);
+        let bytes = retained.store.retained_bytes();
+        let limits = Mqtt { retained_max: 3, retained_bytes_max: bytes as usize + 100, ..Mqtt::default() };
+        assert_eq!(retained.len(), 2);
+        assert!(retained.has_room(&message("c"), &limits));
+        let large = Message { payload: vec![0; 200].into(), ..message("c") };
         assert!(!retained.has_room(&large, &limits));
-        let mut old = Message { received_at_ms: 1, ..Message::internal("old", "x") };
+        let mut old = Message { received_at_ms: 1, ..message("old") };
         old.properties.push_number(PropertyId::MessageExpiryInterval, 5);
-        retained.set(Arc::new(old));
-        assert!(!retained.has_room(&message("c"), &limits));
+        set(&retained, &[old]);
+        assert!(!retained.has_room(&message("d"), &limits) && retained.has_room(&message("a"), &limits));
         assert!(retained.page("old", None, 1, 1).messages.is_empty(), "its time is over");
-        let (over, next) = retained.expire("", 10);
-        assert_eq!((over.len(), next, retained.len()), (1, None, 1));
-        retained.clear("a");
-        assert_eq!(retained.table.read().bytes, 0);
+        retained.store.close();
+        drop(retained);
+        let retained = open(folder.path());
+        assert_eq!(retained.len(), 3);
+        assert_eq!(retained.store.expire_retained(10, clock::now_ms()).ok(), Some(1));
+        assert_eq!((retained.len(), retained.store.retained_bytes()), (2, bytes));
+        let mut batch = Batch::default();
+        batch.delete_retained("a");
+        batch.delete_retained("a");
+        batch.delete_retained("b");
+        retained.store.commit(&mut batch).expect("written");
+        assert_eq!((retained.len(), retained.store.retained_bytes()), (0, 0));
+        retained.store.close();
+    }
+
+    #[test]
+    fn the_own_messages_are_apart() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let retained = open(folder.path());
+        retained.set_own(Arc::new(message("$SYS/brokers")));
+        assert_eq!(retained.page("$SYS/#", None, 1, 1).messages.len(), 1);
+        assert_eq!((retained.page("#", None, 10, 10).messages.len(), retained.len()), (0, 0));
+        retained.store.close();
     }
 }

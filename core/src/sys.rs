@@ -23,8 +23,6 @@ pub(crate) struct Reporter {
     heartbeat: Duration,
     memory_high_bytes: u64,
     max: Highest,
-    /// Where the look for retained messages whose time is over goes on.
-    expire_from: String,
 }
 
 /// The highest that some counts have been.
@@ -39,8 +37,8 @@ struct Highest {
 
 /// How often memory is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// Retained messages that are looked at in a second, for those whose time is over.
-const EXPIRE_LOOK: usize = 5000;
+/// Retained messages whose time is over that are removed in a second.
+const EXPIRED_AT_ONCE: usize = 5000;
 /// Of the machine's memory, where nothing else is said, in percent.
 const MEMORY_PERCENT: u64 = 80;
 
@@ -55,7 +53,6 @@ impl Reporter {
             heartbeat: Duration::from_secs(config.sys.heartbeat_secs.into()),
             started: Instant::now(),
             max: Highest::default(),
-            expire_from: String::new(),
             shared,
             counters,
             memory_high_bytes,
@@ -95,7 +92,7 @@ impl Reporter {
         max.sessions = max.sessions.max(totals.sessions());
         max.subscriptions = max.subscriptions.max(totals.subscriptions());
         max.shared = max.shared.max(totals.shared_subscriptions());
-        max.retained = max.retained.max(self.shared.retained.len() as u64);
+        max.retained = max.retained.max(self.shared.retained.len());
         totals
     }
 
@@ -110,7 +107,7 @@ impl Reporter {
             ("sessions", totals.sessions(), self.max.sessions),
             ("subscriptions", totals.subscriptions(), self.max.subscriptions),
             ("subscriptions/shared", totals.shared_subscriptions(), self.max.shared),
-            ("retained", self.shared.retained.len() as u64, self.max.retained),
+            ("retained", self.shared.retained.len(), self.max.retained),
             ("delayed", delayed, delayed),
         ];
         for (name, count, max) in stats {
@@ -166,10 +163,8 @@ impl Reporter {
 
     /// Removes some of the retained messages whose time is over.
     fn expire_retained(&mut self) {
-        let (over, next) = self.shared.retained.expire(&self.expire_from, EXPIRE_LOOK);
-        self.expire_from = next.map_or_else(String::new, |next| next.to_string());
-        if let Err(error) = self.shared.store.delete_expired_retained(&over) {
-            tracing::warn!(%error, "retained messages whose time is over stay in the store until the next start");
+        if let Err(error) = self.shared.store.expire_retained(EXPIRED_AT_ONCE, clock::now_ms()) {
+            tracing::warn!(%error, "retained messages whose time is over stay in the store for now; nobody gets them");
         }
     }
 }

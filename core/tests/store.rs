@@ -9,7 +9,7 @@ use hookline_core::{Broker, Hooks};
 use hookline_mqtt::client::{Client, Options};
 use hookline_mqtt::{QoS, Version};
 use hookline_schemas::config::{Config, DurabilityLevel, Listener, Store as Settings, WhenFull};
-use hookline_schemas::ports::{AckMode, Outcome, QueueReader};
+use hookline_schemas::ports::{Outcome, Promise, QueueReader};
 use hookline_schemas::{QueueId, Value};
 
 const BOUNDS: Bounds = Bounds { records_max: u64::MAX, bytes_max: u64::MAX, when_full: WhenFull::Refuse };
@@ -22,7 +22,7 @@ fn commit(store: &Store, queue: QueueId, numbers: std::ops::Range<i64>) {
     let mut batch = Batch::default();
     let mut outcome = Outcome::default();
     for number in numbers {
-        outcome.record(queue, AckMode::Durable, &Value::Int(number));
+        outcome.record(queue, Promise::default(), &Value::Int(number));
     }
     batch.records_of(outcome.records());
     let committed = store.commit(&mut batch).expect("written");
@@ -115,7 +115,7 @@ fn space_of_delivered_records_is_given_back() {
     for _ in 0..100 {
         let (mut batch, mut outcome) = (Batch::default(), Outcome::default());
         for _ in 0..1000 {
-            outcome.record(queue.id(), AckMode::Durable, &Value::text(&payload));
+            outcome.record(queue.id(), Promise::default(), &Value::text(&payload));
         }
         batch.records_of(outcome.records());
         store.commit(&mut batch).expect("written");

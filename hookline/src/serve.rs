@@ -114,7 +114,7 @@ pub(crate) fn check(config: &Config) -> Result<(), Errors> {
         }
     }
     errors.extend(hookline_core::check(config));
-    let targets: Targets = config.actions.iter().map(|(name, action)| (name.clone(), (QueueId(0), action.ack))).collect();
+    let targets: Targets = config.actions.iter().map(|(name, action)| (name.clone(), (QueueId(0), action.promise()))).collect();
     if let Err(problems) = Engine::new(&config.rules, &targets) {
         errors.extend(problems.iter().map(ToString::to_string));
     }
@@ -155,7 +155,7 @@ fn actions(config: &Config, store: &Arc<Store>) -> anyhow::Result<(Targets, Vec<
     for (name, action) in &config.actions {
         let bounds = Bounds { records_max: action.queue.records_max, bytes_max: action.queue.bytes_max, when_full: action.queue.when_full };
         let queue = store.action_queue(name, bounds)?;
-        targets.insert(name.clone(), (queue.id(), action.ack));
+        targets.insert(name.clone(), (queue.id(), action.promise()));
         let sink = sink(config, name).map_err(|errors| anyhow::anyhow!("{}", errors.join("; ")))?;
         let reader = Arc::new(ActionQueue::new(Arc::clone(store), queue));
         let (name, settings) = (name.clone(), action.delivery.clone());

@@ -4,6 +4,8 @@
 pub mod broker;
 /// Certificates, as files.
 pub mod certificates;
+/// Power cuts and failing file calls.
+pub mod faults;
 /// Kafka, read independently.
 pub mod kafka;
 /// PostgreSQL, read independently.

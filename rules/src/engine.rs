@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hookline_mqtt::QoS;
 use hookline_schemas::config::{BuiltIn, Rule as Settings, RuleAction};
-use hookline_schemas::ports::{AckMode, Hook, Outcome, Republish};
+use hookline_schemas::ports::{Hook, Outcome, Promise, Republish};
 use hookline_schemas::{Event, HookPoint, HookSet, QueueId, Template, Value};
 use parking_lot::RwLock;
 
@@ -17,8 +17,8 @@ use crate::context::Context;
 use crate::error::did_you_mean;
 use crate::plan::Statement;
 
-/// The queues of the actions that rules can name, with what an ack waits for.
-pub type Targets = BTreeMap<String, (QueueId, AckMode)>;
+/// The queues of the actions that rules can name, with what an ack promises.
+pub type Targets = BTreeMap<String, (QueueId, Promise)>;
 
 /// A rule that cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +52,7 @@ struct Rule {
 
 #[derive(Debug)]
 enum Action {
-    Queue { queue: QueueId, ack: AckMode },
+    Queue { queue: QueueId, promise: Promise },
     Republish { topic: Template, payload: Template, qos: QoS, retain: bool },
     Console,
 }
@@ -210,7 +210,7 @@ impl Action {
     fn new(action: &RuleAction, targets: &Targets) -> Result<Action, String> {
         match action {
             RuleAction::Named(name) => match targets.get(name) {
-                Some((queue, ack)) => Ok(Action::Queue { queue: *queue, ack: *ack }),
+                Some((queue, promise)) => Ok(Action::Queue { queue: *queue, promise: *promise }),
                 None => {
                     let hint = did_you_mean(name, targets.keys().map(String::as_str)).map(|near| format!("; did you mean \"{near}\"?"));
                     Err(format!("there is no action \"{name}\" in [actions]{}", hint.unwrap_or_default()))
@@ -228,7 +228,7 @@ impl Action {
 
     fn take(&self, rule: &str, row: &Value, hops: u8, outcome: &mut Outcome) {
         match self {
-            Action::Queue { queue, ack } => outcome.record(*queue, *ack, row),
+            Action::Queue { queue, promise } => outcome.record(*queue, *promise, row),
             Action::Console => tracing::info!(rule, row = %row.to_json(), "console"),
             Action::Republish { topic, payload, qos, retain } => outcome.republish(Republish {
                 from: rule.into(),
@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn all_errors_are_told_at_once_and_name_the_rule() {
-        let targets = Targets::from([("orders".to_owned(), (QueueId(1), AckMode::Durable))]);
+        let targets = Targets::from([("orders".to_owned(), (QueueId(1), Promise::default()))]);
         let errors = Engine::new(&rule("SELECT uper(a) FROM \"t\"", "oders"), &targets).expect_err("two errors");
         let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
         assert_eq!(
@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn only_the_points_of_its_rules_are_wanted() {
-        let targets = Targets::from([("a".to_owned(), (QueueId(1), AckMode::Durable))]);
+        let targets = Targets::from([("a".to_owned(), (QueueId(1), Promise::default()))]);
         let engine = Engine::new(&rule("SELECT * FROM \"$events/client_connected\"", "a"), &targets).expect("valid");
         assert!(engine.points().contains(HookPoint::ClientConnected) && !engine.points().contains(HookPoint::MessagePublish));
     }

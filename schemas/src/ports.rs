@@ -1,10 +1,12 @@
 //! The traits through which the crates meet. Only plain data crosses them.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hookline_mqtt::{QoS, ReasonCode};
 
+use crate::config::DurabilityLevel;
 use crate::event::{Event, HookSet};
 use crate::record::{QueueId, Record, encode_row};
 use crate::value::Value;
@@ -37,7 +39,7 @@ pub struct Outcome {
 #[derive(Debug, Clone, Copy)]
 pub struct PendingRecord {
     pub queue: QueueId,
-    pub ack: AckMode,
+    pub promise: Promise,
     start: usize,
     end: usize,
 }
@@ -51,6 +53,25 @@ pub enum AckMode {
     /// The record is in the store at the durability level in force.
     #[default]
     Durable,
+    /// The sink has confirmed the record, or it is a dead letter. At the deadline the publisher is refused; the record stays in
+    /// its queue, so what the publisher sends again may reach the sink twice.
+    Delivered,
+}
+
+/// What the publisher of a record may rely on when it is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Promise {
+    pub ack: AckMode,
+    /// What is durable; `None`: what the publisher's zone says.
+    pub level: Option<DurabilityLevel>,
+    /// How long the acknowledgement may wait for the sink.
+    pub deadline: Duration,
+}
+
+impl From<AckMode> for Promise {
+    fn from(ack: AckMode) -> Self {
+        Promise { ack, ..Promise::default() }
+    }
 }
 
 /// A message that a hook wants published.
@@ -68,10 +89,10 @@ pub struct Republish {
 
 impl Outcome {
     /// Adds a row for the queue of an action.
-    pub fn record(&mut self, queue: QueueId, ack: AckMode, row: &Value) {
+    pub fn record(&mut self, queue: QueueId, promise: Promise, row: &Value) {
         let start = self.bytes.len();
         encode_row(&mut self.bytes, row);
-        self.records.push(PendingRecord { queue, ack, start, end: self.bytes.len() });
+        self.records.push(PendingRecord { queue, promise, start, end: self.bytes.len() });
     }
 
     /// Adds a message.

@@ -52,8 +52,13 @@ pub(crate) struct Subscriber {
 #[derive(Debug, Default)]
 pub(crate) struct Interest {
     subscribers: Vec<Subscriber>,
+    /// Where a session is in the list; only where they are many.
+    places: Option<Box<HashMap<Address, u32>>>,
     groups: Vec<Arc<Group>>,
 }
+
+/// Subscribers of one filter that are found by looking at each.
+const LOOKED_AT: usize = 32;
 
 /// A session that gets a message, with how: all its matching subscriptions become one delivery.
 #[derive(Debug, Clone)]
@@ -163,7 +168,7 @@ impl Router {
     /// Adds a subscription, or takes the place of the session's earlier one with the same filter.
     pub(crate) fn subscribe(&self, filter: &str, subscriber: Subscriber) {
         self.change(filter, |interest| {
-            put(&mut interest.subscribers, subscriber);
+            interest.put(subscriber);
             ((), Change::Answers)
         });
     }
@@ -171,7 +176,7 @@ impl Router {
     /// Ends a subscription.
     pub(crate) fn unsubscribe(&self, filter: &str, address: Address) {
         self.change(filter, |interest| {
-            interest.subscribers.retain(|subscriber| subscriber.address != address);
+            interest.remove(address);
             ((), Change::Answers)
         });
     }
@@ -319,6 +324,46 @@ impl Interest {
     fn is_empty(&self) -> bool {
         self.subscribers.is_empty() && self.groups.is_empty()
     }
+
+    fn place(&self, address: Address) -> Option<usize> {
+        match &self.places {
+            Some(places) => places.get(&address).map(|place| *place as usize),
+            None => self.subscribers.iter().position(|subscriber| subscriber.address == address),
+        }
+    }
+
+    fn put(&mut self, subscriber: Subscriber) {
+        if let Some(place) = self.place(subscriber.address) {
+            self.subscribers[place] = subscriber;
+            return;
+        }
+        if let Some(places) = &mut self.places {
+            places.insert(subscriber.address, self.subscribers.len() as u32);
+        }
+        if self.subscribers.is_empty() {
+            // Most filters have one subscriber only.
+            self.subscribers.reserve_exact(1);
+        }
+        self.subscribers.push(subscriber);
+        if self.places.is_none() && self.subscribers.len() > LOOKED_AT {
+            let numbered = self.subscribers.iter().zip(0..);
+            self.places = Some(Box::new(numbered.map(|(subscriber, place)| (subscriber.address, place)).collect()));
+        }
+    }
+
+    fn remove(&mut self, address: Address) {
+        let Some(place) = self.place(address) else { return };
+        self.subscribers.swap_remove(place);
+        if let Some(places) = &mut self.places {
+            places.remove(&address);
+            if let Some(moved) = self.subscribers.get(place) {
+                places.insert(moved.address, place as u32);
+            }
+        }
+        if self.subscribers.len() <= LOOKED_AT / 2 {
+            self.places = None;
+        }
+    }
 }
 
 /// What a change means for answers that were given.
@@ -328,13 +373,6 @@ enum Change {
     Answers,
     /// Only who is in a group: they hold.
     Members,
-}
-
-fn put(subscribers: &mut Vec<Subscriber>, subscriber: Subscriber) {
-    match subscribers.iter_mut().find(|other| other.address == subscriber.address) {
-        Some(place) => *place = subscriber,
-        None => subscribers.push(subscriber),
-    }
 }
 
 #[cfg(test)]

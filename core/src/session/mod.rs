@@ -16,7 +16,7 @@ use hookline_schemas::Client;
 
 pub(crate) use inflight::{Entry, Inflight, Overdue, PubRec};
 pub(crate) use mqueue::{Mqueue, Waiting};
-pub(crate) use persist::{StoredState, decode_subscription, encode_subscription};
+pub(crate) use persist::{StoredPlace, StoredState, decode_subscription, encode_subscription};
 
 use crate::HashMap;
 use crate::router::Turn;

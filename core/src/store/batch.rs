@@ -6,6 +6,7 @@ use hookline_schemas::ports::PendingRecord;
 use super::chunk::{ChunkBuilder, Target};
 use super::keys;
 use super::queue::QueueKind;
+use super::retained::Kept;
 
 /// One atomic write in the making. It is emptied by the commit and keeps its memory.
 #[derive(Debug, Default)]
@@ -13,6 +14,8 @@ pub struct Batch {
     pub(super) chunks: Vec<ChunkBuilder>,
     pub(super) changes: Vec<Change>,
     pub(super) removed: Vec<QueueId>,
+    /// Records whose queue and sequence the commit is to tell.
+    pub(super) watched: Vec<RecordHandle>,
 }
 
 /// A record of a batch, before its position is known.
@@ -27,6 +30,8 @@ pub(super) enum Change {
     Put { family: &'static str, key: Vec<u8>, value: Vec<u8> },
     Delete { family: &'static str, key: Vec<u8> },
     DeleteRange { family: &'static str, from: Vec<u8>, to: Vec<u8> },
+    /// The retained message of a topic, or that it has none any more.
+    Retained { topic: Vec<u8>, value: Option<(Vec<u8>, Kept)> },
 }
 
 impl Batch {
@@ -102,16 +107,6 @@ impl Batch {
         self.delete(keys::RECEIVED, keys::in_queue(queue, &packet_id.to_be_bytes()));
     }
 
-    /// Stores a retained message.
-    pub(crate) fn put_retained(&mut self, topic: &str, message: Vec<u8>) {
-        self.put(keys::RETAINED, topic.as_bytes().to_vec(), message);
-    }
-
-    /// Clears a retained message.
-    pub(crate) fn delete_retained(&mut self, topic: &str) {
-        self.delete(keys::RETAINED, topic.as_bytes().to_vec());
-    }
-
     /// Makes a queue known.
     pub(super) fn put_queue(&mut self, id: QueueId, kind: QueueKind, name: &str) {
         self.put(keys::QUEUE, keys::queue(id).to_vec(), [&[kind as u8], name.as_bytes()].concat());
@@ -122,7 +117,13 @@ impl Batch {
         self.put(keys::CURSOR, keys::queue(id).to_vec(), cursor);
     }
 
+    /// Asks the commit where a record, which has one queue, comes to be.
+    pub(crate) fn watch(&mut self, record: RecordHandle) {
+        self.watched.push(record);
+    }
+
     pub(super) fn clear(&mut self) {
+        self.watched.clear();
         self.chunks.clear();
         self.changes.clear();
         self.removed.clear();

@@ -13,6 +13,7 @@
 use bytes::Bytes;
 use hookline_schemas::QueueId;
 
+use super::directory::DirectoryBuilder;
 use crate::HashMap;
 
 const VERSION: u8 = 1;
@@ -124,6 +125,18 @@ impl ChunkBuilder {
         (self.set_ends.len() - 1) as u16
     }
 
+    /// The directory once more, for the family that is read when the store is opened. `bases` as for [`Self::encode`].
+    pub(super) fn directory(&self, bases: &[u64]) -> Vec<u8> {
+        let mut directory = DirectoryBuilder::default();
+        let mut last = None;
+        for (ordinal, (_, set)) in self.records.iter().enumerate() {
+            let (start, end) = self.body_range(ordinal);
+            let is_new = last.replace(*set) != Some(*set);
+            directory.record(end - start, is_new.then(|| self.set_entries(*set).iter().map(|(queue, _)| *queue)));
+        }
+        directory.encode(self.records.len(), self.queues.iter().copied().zip(bases.iter().copied()))
+    }
+
     /// The bytes of the chunk. `bases` are the sequences of each queue's first record here, in the order of [`Self::queues`].
     pub(super) fn encode(&self, bases: &[u64], now_ms: u64) -> Vec<u8> {
         let directory = self.queues.len() * 16 + self.set_ends.len() * 4 + self.records.len() * 6 + self.entries.len() * 3;
@@ -183,6 +196,7 @@ impl Chunk {
         if chunk.entries_at() + 3 * entries + bodies != content { Err("directory and length differ") } else { Ok(chunk) }
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.records
     }
@@ -190,6 +204,17 @@ impl Chunk {
     /// The queues with the sequence of their first record here.
     pub(super) fn queues(&self) -> impl Iterator<Item = (QueueId, u64)> {
         (0..self.queues).map(|index| self.queue(index))
+    }
+
+    /// The directory once more, as [`ChunkBuilder::directory`] makes it.
+    pub(super) fn directory(&self) -> Vec<u8> {
+        let mut directory = DirectoryBuilder::default();
+        for ordinal in 0..self.records as u16 {
+            let queues: Vec<u16> = self.targets(ordinal).map(|(index, _)| index as u16).collect();
+            directory.record(self.body(ordinal).map_or(0, |body| body.len()), Some(queues.into_iter()));
+        }
+        let queues: Vec<_> = self.queues().collect();
+        directory.encode(self.records, queues.into_iter())
     }
 
     /// The queues of a record, with its flags for each.

@@ -13,6 +13,7 @@ use rocksdb::WriteBatch;
 use super::batch::{Batch, Change, RecordHandle};
 use super::chunk::Position;
 use super::queue::{Queue, Settlement};
+use super::database::family;
 use super::{Error, Store, keys};
 use crate::clock;
 
@@ -21,16 +22,37 @@ use crate::clock;
 pub struct Ticket(pub(super) u64);
 
 /// A commit that was written.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Committed {
     pub ticket: Ticket,
     first_chunk: u64,
+    watched: Vec<(RecordHandle, Watched)>,
+}
+
+/// A record whose end somebody waits for.
+#[derive(Debug, Clone)]
+pub(crate) struct Watched {
+    queue: Arc<Queue>,
+    sequence: u64,
+}
+
+impl Watched {
+    /// Whether it has left its queue. While it has not, whoever waits is told of the next one that does.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.queue.watched.store(true, Ordering::SeqCst);
+        self.queue.position(self.sequence).is_none()
+    }
 }
 
 impl Committed {
     /// Where a record of the batch has come to lie.
     pub fn position(&self, record: RecordHandle) -> Position {
         Position::new(self.first_chunk + u64::from(record.chunk), record.ordinal)
+    }
+
+    /// A record that the batch asked to watch.
+    pub(crate) fn watched(&self, record: RecordHandle) -> Option<Watched> {
+        self.watched.iter().find(|(other, _)| *other == record).map(|(_, watched)| watched.clone())
     }
 }
 
@@ -73,25 +95,32 @@ impl Store {
         writer.next_chunk += batch.chunks.len() as u64;
         let reserved = self.reserve_chunks(&mut writer, &mut write);
         self.add_changes(batch, &mut write);
+        let retained = self.add_retained(batch, &mut write);
         let mut cursors = Vec::new();
         if writer.cursors_written.elapsed() >= CURSOR_INTERVAL {
             writer.cursors_written = Instant::now();
             cursors = self.add_cursors(&mut write, CURSORS_PER_COMMIT);
         }
-        let written = self.db.write(write);
-        if let Err(error) = written {
+        if let Err(error) = self.db.write(write) {
             self.take_back(appended, batch.chunks.len(), first_chunk);
             if reserved {
                 writer.chunk_limit -= CHUNK_BLOCK;
             }
             self.mark_all_dirty(&cursors);
             batch.clear();
-            return Err(Error::Write(error.to_string()));
+            return Err(error);
         }
+        self.count_retained(retained);
         for queue in std::mem::take(&mut batch.removed) {
             self.forget_queue(queue);
         }
-        for (queue, ..) in appended {
+        let watched = batch.watched.iter().filter_map(|record| {
+            let position = Position::new(first_chunk + u64::from(record.chunk), record.ordinal);
+            let found = appended.iter().find(|appended| appended.position == position)?;
+            Some((*record, Watched { queue: Arc::clone(&found.queue), sequence: found.sequence }))
+        });
+        let watched = watched.collect();
+        for Appended { queue, .. } in appended {
             self.stay_within_bounds(&queue);
             if queue.kind() == super::QueueKind::Action && !writer.touched.iter().any(|other| other.id() == queue.id()) {
                 writer.touched.push(queue);
@@ -106,12 +135,13 @@ impl Store {
             }
             DurabilityLevel::Process | DurabilityLevel::Memory => self.make_visible(&mut writer),
         }
-        Ok(Committed { ticket, first_chunk })
+        Ok(Committed { ticket, first_chunk, watched })
     }
 
     /// Gives the records of the batch their places in the queues, and encodes the chunks.
-    fn append(&self, batch: &Batch, first_chunk: u64, write: &mut WriteBatch) -> Vec<(Arc<Queue>, u64)> {
-        let family = self.family(keys::CHUNK);
+    fn append(&self, batch: &Batch, first_chunk: u64, write: &mut WriteBatch) -> Vec<Appended> {
+        let db = self.db.get();
+        let (chunks, directories) = (family(&db, keys::CHUNK), family(&db, keys::DIRECTORY));
         let mut appended = Vec::new();
         let queues = self.queues.read();
         let mut live = self.live.lock();
@@ -121,18 +151,20 @@ impl Store {
             for (ordinal, id, bytes) in chunk.appends() {
                 // A session may have ended since the message was routed.
                 let Some(queue) = queues.get(&id) else { continue };
-                queue.append(Position::new(number, ordinal), bytes as u64);
-                appended.push((Arc::clone(queue), bytes as u64));
+                let position = Position::new(number, ordinal);
+                let sequence = queue.append(position, bytes as u64);
+                appended.push(Appended { queue: Arc::clone(queue), position, sequence, bytes: bytes as u64 });
                 references += 1;
             }
             live.add(number, references);
-            write.put_cf(family, number.to_be_bytes(), chunk.encode(&bases, clock::now_ms()));
+            write.put_cf(chunks, number.to_be_bytes(), chunk.encode(&bases, clock::now_ms()));
+            write.put_cf(directories, number.to_be_bytes(), chunk.directory(&bases));
         }
         appended
     }
 
-    fn take_back(&self, appended: Vec<(Arc<Queue>, u64)>, chunks: usize, first_chunk: u64) {
-        for (queue, bytes) in appended.into_iter().rev() {
+    fn take_back(&self, appended: Vec<Appended>, chunks: usize, first_chunk: u64) {
+        for Appended { queue, bytes, .. } in appended.into_iter().rev() {
             queue.take_back(bytes);
         }
         self.live.lock().forget(first_chunk, chunks);
@@ -143,17 +175,20 @@ impl Store {
         let due = writer.next_chunk + CHUNK_BLOCK / 2 > writer.chunk_limit;
         if due {
             writer.chunk_limit += CHUNK_BLOCK;
-            write.put_cf(self.family(keys::META), keys::CHUNK_LIMIT, writer.chunk_limit.to_be_bytes());
+            write.put_cf(family(&self.db.get(), keys::META), keys::CHUNK_LIMIT, writer.chunk_limit.to_be_bytes());
         }
         due
     }
 
     fn add_changes(&self, batch: &Batch, write: &mut WriteBatch) {
+        let db = self.db.get();
         for change in &batch.changes {
             match change {
-                Change::Put { family, key, value } => write.put_cf(self.family(family), key, value),
-                Change::Delete { family, key } => write.delete_cf(self.family(family), key),
-                Change::DeleteRange { family, from, to } => write.delete_range_cf(self.family(family), from, to),
+                Change::Put { family: name, key, value } => write.put_cf(family(&db, name), key, value),
+                Change::Delete { family: name, key } => write.delete_cf(family(&db, name), key),
+                Change::DeleteRange { family: name, from, to } => write.delete_range_cf(family(&db, name), from, to),
+                // It needs to know what the topic has.
+                Change::Retained { .. } => {}
             }
         }
     }
@@ -165,12 +200,13 @@ impl Store {
             let count = count.min(dirty.len());
             dirty.drain(..count).collect()
         };
-        let family = self.family(keys::CURSOR);
+        let db = self.db.get();
+        let cursors = family(&db, keys::CURSOR);
         for queue in &queues {
             queue.dirty.store(false, Ordering::Release);
             // The session may have ended: its cursor must not come back.
             if self.queues.read().contains_key(&queue.id()) {
-                write.put_cf(family, keys::queue(queue.id()), queue.cursor().encode());
+                write.put_cf(cursors, keys::queue(queue.id()), queue.cursor().encode());
             }
         }
         queues
@@ -188,6 +224,9 @@ impl Store {
         // First the cursor: a chunk counts as free only when the cursors that say so are on their way.
         self.mark_dirty(queue);
         self.live.lock().release(positions);
+        if queue.watched.swap(false, Ordering::SeqCst) {
+            self.wake();
+        }
         count
     }
 
@@ -225,40 +264,84 @@ impl Store {
         }
     }
 
-    /// The store's thread: syncs, and looks after cursors and free space.
+    /// The store's thread: syncs, and looks after cursors, free space and failures.
     pub(super) fn run(&self) {
+        let mut looked = Instant::now();
         loop {
-            let (commit, chunk, touched) = {
+            let group = {
                 let mut writer = self.writer.lock();
-                let pending = |writer: &Writer| writer.last_commit > self.durable.load(Ordering::Acquire);
-                if !pending(&writer) && !self.stopping.load(Ordering::Acquire) {
+                if !self.has_group(&writer) && !self.stopping.load(Ordering::Acquire) {
                     let _timed_out = self.sync_wanted.wait_for(&mut writer, TICK);
                 }
-                if !pending(&writer) {
-                    drop(writer);
+                self.next_group(&mut writer)
+            };
+            if self.db.has_failed() && self.mend().is_err() {
+                // Nothing can be written for now: what waits is refused by the commits themselves.
+                if let Some(group) = group {
+                    self.put_back(group);
+                }
+                if self.stopping.load(Ordering::Acquire) {
+                    return self.finish();
+                }
+                std::thread::sleep(TICK);
+                continue;
+            }
+            match group {
+                Some(group) => {
+                    self.sync_or_die();
+                    self.release_group(group);
+                    self.reclaim_if_worthwhile();
+                }
+                None => {
                     self.look_after();
                     if self.stopping.load(Ordering::Acquire) {
                         return self.finish();
                     }
-                    continue;
                 }
-                (writer.last_commit, writer.next_chunk - 1, std::mem::take(&mut writer.touched))
-            };
-            self.sync_or_die();
-            self.visible.store(chunk, Ordering::Release);
-            self.durable.store(commit, Ordering::Release);
-            for queue in touched {
-                queue.ready.notify_one();
             }
-            for waker in self.wakers.read().iter() {
-                waker();
+            if looked.elapsed() >= LOOK_INTERVAL {
+                looked = Instant::now();
+                self.look_at_space();
             }
-            self.reclaim_if_worthwhile();
+        }
+    }
+
+    fn has_group(&self, writer: &Writer) -> bool {
+        writer.last_commit > self.durable.load(Ordering::Acquire)
+    }
+
+    /// What has been written since the last sync.
+    pub(super) fn next_group(&self, writer: &mut Writer) -> Option<Group> {
+        self.has_group(writer).then(|| Group {
+            commit: writer.last_commit,
+            chunk: writer.next_chunk - 1,
+            touched: std::mem::take(&mut writer.touched),
+        })
+    }
+
+    fn put_back(&self, group: Group) {
+        self.writer.lock().touched.extend(group.touched);
+    }
+
+    /// A group is on the disk: readers and waiters go on.
+    pub(super) fn release_group(&self, group: Group) {
+        self.visible.store(group.chunk, Ordering::Release);
+        self.durable.store(group.commit, Ordering::Release);
+        for queue in group.touched {
+            queue.ready.notify_one();
+        }
+        self.wake();
+    }
+
+    /// Tells everybody who waits for something of the store to look.
+    pub(super) fn wake(&self) {
+        for waker in self.wakers.read().iter() {
+            waker();
         }
     }
 
     /// Cursors that no commit has taken along, and space that has become free.
-    fn look_after(&self) {
+    pub(super) fn look_after(&self) {
         let mut write = WriteBatch::default();
         let cursors = self.add_cursors(&mut write, usize::MAX);
         if !write.is_empty()
@@ -273,18 +356,74 @@ impl Store {
     fn finish(&self) {
         let mut write = WriteBatch::default();
         drop(self.add_cursors(&mut write, usize::MAX));
-        let result = self.db.write(write).and_then(|()| self.db.flush_wal(true));
-        if let Err(error) = result {
-            tracing::error!(%error, "cannot write the last cursors: their records come again after the start");
+        let result = self.db.write(write).and_then(|()| self.db.sync().map_err(|error| Error::Write(error.to_string())));
+        match result {
+            Ok(()) => self.synced.note(self.db.sequence()),
+            Err(error) => tracing::error!(%error, "cannot write the last cursors: their records come again after the start"),
         }
     }
 
     /// After a failed sync nobody knows what the disk holds: the page cache may claim to be clean. The process stops, and
-    /// the next start reads what is really there.
+    /// the next start reads what is really there. What a failed write says here, mending decides.
     pub(super) fn sync_or_die(&self) {
-        if let Err(error) = self.db.flush_wal(true) {
-            tracing::error!(%error, "sync of the store failed; stopping, because nothing after it could be trusted");
-            std::process::exit(74);
+        let sequence = self.db.sequence();
+        match self.db.sync() {
+            Ok(()) => self.synced.note(sequence),
+            Err(error) if is_of_write(&error) => {
+                // The log took a write no more, and this sync never was: opening the database again writes all that came before.
+                while self.mend().is_err() {
+                    std::thread::sleep(TICK);
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "sync of the store failed; stopping, because nothing after it could be trusted");
+                std::process::exit(STORE_FAILED);
+            }
         }
     }
+
+    /// Opens the database again after a failed write, once its folder takes writes. Everything that was written before is in
+    /// its log, and on the disk then.
+    ///
+    /// # Errors
+    /// The folder takes no writes yet.
+    fn mend(&self) -> Result<(), Error> {
+        self.space.make_room(self.db.path());
+        self.space.probe(self.db.path())?;
+        if let Err(error) = self.db.reopen() {
+            tracing::error!(%error, "the store cannot be opened again; stopping, the next start mends it");
+            std::process::exit(STORE_FAILED);
+        }
+        tracing::warn!("the store takes writes again");
+        self.wake();
+        Ok(())
+    }
+}
+
+/// A record that has its place in a queue.
+#[derive(Debug)]
+struct Appended {
+    queue: Arc<Queue>,
+    position: Position,
+    sequence: u64,
+    bytes: u64,
+}
+
+/// What was written between two syncs.
+#[derive(Debug)]
+pub(super) struct Group {
+    commit: u64,
+    chunk: u64,
+    touched: Vec<Arc<Queue>>,
+}
+
+/// The exit code when the store cannot be trusted: an error of input or output (sysexits.h).
+pub(super) const STORE_FAILED: i32 = 74;
+/// How often free space is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Whether a sync reports an earlier write that failed, and not itself.
+fn is_of_write(error: &rocksdb::Error) -> bool {
+    let text = error.to_string();
+    !text.contains("sync") && (text.contains("append") || text.contains("No space") || text.contains("write"))
 }

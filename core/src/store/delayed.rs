@@ -63,23 +63,21 @@ impl Store {
 
     /// Reads a message; `None`: it is not there, or damaged.
     pub(crate) fn delayed(&self, key: DelayedKey) -> Result<Option<Message>, Error> {
-        let bytes = self.db.get_cf(self.family(keys::DELAYED), key.to_bytes()).map_err(|error| Error::Read(error.to_string()))?;
-        Ok(bytes.and_then(|bytes| decode_message(&bytes.into())))
+        Ok(self.db.value(keys::DELAYED, key.to_bytes())?.and_then(|bytes| decode_message(&bytes.into())))
     }
 
     /// All that wait, when the store is opened.
-    pub(super) fn stored_delayed(&self) -> Vec<DelayedKey> {
+    pub(super) fn stored_delayed(&self) -> Result<Vec<DelayedKey>, Error> {
         let mut found = Vec::new();
-        for pair in self.pairs(keys::DELAYED) {
-            match pair.map(|(key, _)| DelayedKey::from_bytes(&key)) {
-                Ok(Some(key)) => found.push(key),
-                Ok(None) => tracing::error!("a delayed message in the store has no valid key"),
-                Err(error) => tracing::error!(%error, "cannot read all delayed messages"),
+        for pair in super::database::pairs(&self.db.get(), keys::DELAYED, &[]) {
+            match DelayedKey::from_bytes(&pair?.0) {
+                Some(key) => found.push(key),
+                None => tracing::error!("a delayed message in the store has no valid key"),
             }
         }
         let next = found.iter().map(|key| key.number + 1).max().unwrap_or(0);
         self.next_delayed.store(next, Ordering::Relaxed);
         self.delayed_count.store(found.len(), Ordering::Relaxed);
-        found
+        Ok(found)
     }
 }

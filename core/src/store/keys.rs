@@ -4,6 +4,8 @@ use hookline_schemas::QueueId;
 
 /// Records, by chunk number.
 pub(super) const CHUNK: &str = "chunk";
+/// The directories of the chunks, by chunk number: what opening the store reads.
+pub(super) const DIRECTORY: &str = "directory";
 /// How far a queue is, by queue.
 pub(super) const CURSOR: &str = "cursor";
 /// What a queue is, by queue.
@@ -16,6 +18,8 @@ pub(super) const SUBSCRIPTION: &str = "subscription";
 pub(super) const RECEIVED: &str = "received";
 /// Retained messages, by topic.
 pub(super) const RETAINED: &str = "retained";
+/// Retained messages that have an end, by it and their topic.
+pub(super) const RETAINED_EXPIRY: &str = "retained_expiry";
 /// Messages that wait for their time, by it.
 pub(super) const DELAYED: &str = "delayed";
 /// Dead letters, by queue and sequence.
@@ -24,16 +28,20 @@ pub(super) const DEAD: &str = "dead";
 pub(super) const META: &str = "meta";
 
 /// All of them.
-pub(super) const FAMILIES: &[&str] = &[CHUNK, CURSOR, QUEUE, SESSION, SUBSCRIPTION, RECEIVED, RETAINED, DELAYED, DEAD, META];
+pub(super) const FAMILIES: &[&str] =
+    &[CHUNK, CURSOR, QUEUE, SESSION, SUBSCRIPTION, RECEIVED, RETAINED, DELAYED, DEAD, META, DIRECTORY, RETAINED_EXPIRY];
 
 /// In `meta`: the first chunk that may still be needed.
 pub(super) const FLOOR: &[u8] = b"floor";
 /// In `meta`: chunk numbers below it may have been used.
 pub(super) const CHUNK_LIMIT: &[u8] = b"chunk_limit";
+/// In `meta`: how many retained messages there are, and their bytes.
+pub(super) const RETAINED_TOTALS: &[u8] = b"retained_totals";
 /// In `meta`: the version of all formats here.
 pub(super) const FORMAT: &[u8] = b"format";
-/// The version that this code writes. 2 has delayed messages, and the zone, mountpoint and will of sessions; it reads 1.
-pub(super) const FORMAT_VERSION: u64 = 2;
+/// The version that this code writes. 2 has delayed messages, and the zone, mountpoint and will of sessions. 3 has directories,
+/// and counts retained messages. Older ones are brought up when they are opened.
+pub(super) const FORMAT_VERSION: u64 = 3;
 
 /// The key of a queue.
 pub(super) fn queue(id: QueueId) -> [u8; 8] {

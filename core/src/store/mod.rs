@@ -9,13 +9,20 @@ mod batch;
 mod chunk;
 mod commit;
 mod cursor;
+mod database;
 mod delayed;
+mod directory;
+mod index;
 mod keys;
 mod message;
 mod open;
 mod queue;
 mod reader;
 mod reclaim;
+mod repair;
+mod retained;
+mod space;
+mod synced;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,11 +32,11 @@ use std::thread::JoinHandle;
 use hookline_schemas::QueueId;
 use hookline_schemas::config::DurabilityLevel;
 use parking_lot::{Condvar, Mutex, RwLock};
-use rocksdb::DB;
 
 pub use batch::{Batch, RecordHandle};
 pub use chunk::Position;
 pub(crate) use chunk::Target as QueueTarget;
+pub(crate) use commit::Watched;
 pub use commit::{Committed, Ticket};
 pub use delayed::DelayedKey;
 pub(crate) use message::{decode_message, encode_message, encoded_len};
@@ -39,10 +46,16 @@ pub(crate) use queue::Settlement;
 pub use queue::{Bounds, Queue, QueueKind};
 pub(crate) use reader::ChunkCache;
 pub use reader::{ActionQueue, DeadLetter};
+pub use repair::{Findings, set_aside_folders};
+pub(crate) use retained::Page as RetainedPage;
 
 use crate::HashMap;
+use batch::Change;
 use commit::Writer;
+use database::Database;
 use reclaim::Live;
+use space::Space;
+use synced::Synced;
 
 /// Why the store could not do it.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -53,6 +66,8 @@ pub enum Error {
     Write(String),
     #[error("cannot read from the store: {0}")]
     Read(String),
+    #[error("the store is damaged: {0}")]
+    DamagedFile(String),
     #[error("chunk {chunk} is damaged: {problem}")]
     Damaged { chunk: u64, problem: &'static str },
 }
@@ -60,7 +75,7 @@ pub enum Error {
 impl Error {
     /// Whether trying again is of no use.
     pub(crate) fn is_final(&self) -> bool {
-        matches!(self, Error::Damaged { .. })
+        matches!(self, Error::Damaged { .. } | Error::DamagedFile(_))
     }
 }
 
@@ -69,7 +84,7 @@ pub type Waker = Arc<dyn Fn() + Send + Sync>;
 
 /// The store. Shared by all workers.
 pub struct Store {
-    db: DB,
+    db: Database,
     node: String,
     level: DurabilityLevel,
     writer: Mutex<Writer>,
@@ -77,6 +92,7 @@ pub struct Store {
     next_queue: AtomicU64,
     next_delayed: AtomicU64,
     delayed_count: AtomicUsize,
+    retained: retained::Totals,
     live: Mutex<Live>,
     /// Queues whose cursor in memory is ahead of the one in the database.
     dirty: Mutex<Vec<Arc<Queue>>>,
@@ -88,6 +104,9 @@ pub struct Store {
     sync_wanted: Condvar,
     stopping: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
+    findings: Mutex<Findings>,
+    space: Space,
+    synced: Synced,
 }
 
 impl std::fmt::Debug for Store {

@@ -1,4 +1,4 @@
-//! Opening: the database, and from it the queues, sessions and retained messages.
+//! Opening: the database, and from it the queues. Sessions are read one by one, when the broker asks for them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,26 +6,28 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
-use hookline_schemas::config::{DurabilityLevel, Store as Settings};
-use hookline_schemas::{Message, QueueId};
+use hookline_schemas::QueueId;
+use hookline_schemas::config::Store as Settings;
 use parking_lot::{Condvar, Mutex, RwLock};
-use rocksdb::{BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBRecoveryMode, IteratorMode, Options, WriteBatch};
+use rocksdb::{IteratorMode, WriteBatch};
 
 use super::chunk::{Chunk, Position};
 use super::commit::{CHUNK_BLOCK, Writer};
 use super::cursor::Cursor;
-use super::queue::{Bounds, Queue, QueueKind};
+use super::database::{Database, family, pairs, read_error};
+use super::directory::Directory;
+use super::queue::{Bounds, Queue, QueueKind, Restored};
 use super::reclaim::Live;
+use super::repair::{self, Findings};
+use super::space::Space;
+use super::synced::Synced;
 use super::{Batch, DelayedKey, Error, Store, keys};
-use crate::retained::expires_at_ms;
-use crate::{HashMap, clock};
+use crate::HashMap;
 
-/// A store that was opened, and what it held.
+/// A store that was opened.
 #[derive(Debug)]
 pub struct Opened {
     pub store: Arc<Store>,
-    pub sessions: Vec<StoredSession>,
-    pub retained: Vec<Message>,
     pub delayed: Vec<DelayedKey>,
 }
 
@@ -41,60 +43,221 @@ pub struct StoredSession {
 
 /// Topic filters, each with its subscription as bytes.
 type Subscriptions = Vec<(String, Vec<u8>)>;
-/// A key and its value.
-type Pair = (Box<[u8]>, Box<[u8]>);
+
+/// How often a database is mended before that counts as of no use.
+const MENDS_MAX: usize = 3;
 
 impl Store {
-    /// Opens the store in `data_dir`, or makes it, and starts its thread.
+    /// Opens the store in `data_dir`, or makes it, and starts its thread. Damage is no error: what cannot be read is set aside,
+    /// named in the log and in [`Store::findings`].
     ///
     /// # Errors
     /// The folder cannot be written, another process holds it, or a newer version has written it.
     pub fn open(data_dir: &Path, node: &str, settings: &Settings) -> Result<Opened, Error> {
+        let opened = Store::open_stepped(data_dir, node, settings)?;
+        let thread = std::thread::Builder::new().name("store".into()).spawn({
+            let store = Arc::clone(&opened.store);
+            move || store.run()
+        });
+        let path = Store::folder(data_dir);
+        *opened.store.thread.lock() = Some(thread.map_err(|error| Error::Open { path, problem: error.to_string() })?);
+        Ok(opened)
+    }
+
+    /// As [`Store::open`], without the thread: whoever calls it syncs.
+    pub(crate) fn open_stepped(data_dir: &Path, node: &str, settings: &Settings) -> Result<Opened, Error> {
         let started = Instant::now();
         let path = Store::folder(data_dir);
         let fail = |problem: String| Error::Open { path: path.clone(), problem };
-        std::fs::create_dir_all(&path)
-            .map_err(|error| fail(format!("{error}; choose another folder with --data, or make this one writable")))?;
-        let db = open_database(&path, settings).map_err(|error| fail(explain(&error)))?;
-        let next_chunk = check_format(&db).map_err(&fail)?;
-        let store = Arc::new(Store {
-            node: node.to_owned(),
-            level: settings.level,
-            writer: Mutex::new(Writer::new(next_chunk, next_chunk + CHUNK_BLOCK)),
-            queues: RwLock::default(),
-            next_queue: AtomicU64::new(1),
-            next_delayed: AtomicU64::new(0),
-            delayed_count: AtomicUsize::new(0),
-            live: Mutex::default(),
-            dirty: Mutex::default(),
-            durable: AtomicU64::new(0),
-            visible: AtomicU64::new(next_chunk - 1),
-            wakers: RwLock::default(),
-            sync_wanted: Condvar::new(),
-            stopping: AtomicBool::new(false),
-            thread: Mutex::default(),
-            db,
-        });
-        let pending = store.restore_queues().map_err(|error| fail(error.to_string()))?;
-        let sessions = store.stored_sessions().map_err(|error| fail(error.to_string()))?;
-        store.end_ownerless_queues(&sessions).map_err(|error| fail(error.to_string()))?;
-        let retained = store.stored_retained();
-        let delayed = store.stored_delayed();
-        let thread = std::thread::Builder::new().name("store".into()).spawn({
-            let store = Arc::clone(&store);
-            move || store.run()
-        });
-        *store.thread.lock() = Some(thread.map_err(|error| fail(error.to_string()))?);
+        let space = Space::new(data_dir, settings);
+        if let Err(error) = std::fs::create_dir_all(&path) {
+            return Err(fail(format!("{error}; choose another folder with --data, or make this one writable")));
+        }
+        let (synced, noted) = Synced::open(data_dir);
+        // RocksDB syncs its own folder; that it and the note are there is ours to keep.
+        std::fs::File::open(data_dir).and_then(|folder| folder.sync_all()).map_err(|error| fail(error.to_string()))?;
+        let mut findings = Findings::default();
+        let mut database = repair::open(&path, settings, &space, &mut findings).map_err(&fail)?;
+        let mut parts = (space, synced);
+        let (store, delayed) = loop {
+            match Store::restore(database, node, settings, parts, findings) {
+                Ok(restored) => break restored,
+                Err(Failed { error: Error::DamagedFile(problem), parts: returned, findings: so_far })
+                    if so_far.set_aside.len() < MENDS_MAX =>
+                {
+                    (parts, findings) = (returned, so_far);
+                    database = repair::mend(&path, settings, &problem, &mut findings).map_err(&fail)?;
+                }
+                Err(failed) => return Err(fail(failed.error.to_string())),
+            }
+        };
+        store.find_lost_writes(noted);
+        store.look_at_space();
         tracing::info!(
-            sessions = sessions.len(),
-            retained = retained.len(),
+            queues = store.queues.read().len(),
+            retained = store.retained_count(),
             delayed = delayed.len(),
-            pending,
+            pending = store.queues.read().values().map(|queue| queue.pending()).sum::<u64>(),
             elapsed_ms = started.elapsed().as_millis() as u64,
             level = ?settings.level,
             "store is open"
         );
-        Ok(Opened { store, sessions, retained, delayed })
+        Ok(Opened { store, delayed })
+    }
+
+    /// Makes a store of an open database.
+    fn restore(
+        db: Database,
+        node: &str,
+        settings: &Settings,
+        (space, synced): (Space, Synced),
+        findings: Findings,
+    ) -> Result<(Arc<Store>, Vec<DelayedKey>), Failed> {
+        let mut store = Store {
+            node: node.to_owned(),
+            level: settings.level,
+            writer: Mutex::new(Writer::new(1, 1)),
+            queues: RwLock::default(),
+            next_queue: AtomicU64::new(1),
+            next_delayed: AtomicU64::new(0),
+            delayed_count: AtomicUsize::new(0),
+            retained: super::retained::Totals::default(),
+            live: Mutex::default(),
+            dirty: Mutex::default(),
+            durable: AtomicU64::new(0),
+            visible: AtomicU64::new(0),
+            wakers: RwLock::default(),
+            sync_wanted: Condvar::new(),
+            stopping: AtomicBool::new(false),
+            thread: Mutex::default(),
+            findings: Mutex::new(findings),
+            space,
+            synced,
+            db,
+        };
+        match store.restore_all() {
+            Ok(delayed) => Ok((Arc::new(store), delayed)),
+            Err(error) => {
+                let Store { space, synced, findings, .. } = store;
+                Err(Failed { error, parts: (space, synced), findings: findings.into_inner() })
+            }
+        }
+    }
+
+    fn restore_all(&mut self) -> Result<Vec<DelayedKey>, Error> {
+        let format = self.check_format()?;
+        if format < keys::FORMAT_VERSION || self.findings.lock().rebuild {
+            self.rebuild(format)?;
+        }
+        self.restore_retained()?;
+        self.restore_queues()?;
+        self.end_ownerless_queues()?;
+        self.stored_delayed()
+    }
+
+    /// Checks the version of the formats, and reserves chunk numbers. The version that was found.
+    fn check_format(&self) -> Result<u64, Error> {
+        let found = self.meta(keys::FORMAT)?;
+        if let Some(version) = found.filter(|version| *version > keys::FORMAT_VERSION) {
+            let known = keys::FORMAT_VERSION;
+            return Err(Error::Write(format!("it is in format {version}, and this version of Hookline knows formats up to {known}; use a newer one")));
+        }
+        // Where the limit was lost the chunks themselves say what was used. Zero is no chunk.
+        let next_chunk = self.meta(keys::CHUNK_LIMIT)?.unwrap_or(1).max(self.last_chunk()? + 1);
+        *self.writer.lock() = Writer::new(next_chunk, next_chunk + CHUNK_BLOCK);
+        self.visible.store(next_chunk - 1, Ordering::Release);
+        let mut write = WriteBatch::default();
+        {
+            let db = self.db.get();
+            write.put_cf(family(&db, keys::META), keys::CHUNK_LIMIT, (next_chunk + CHUNK_BLOCK).to_be_bytes());
+            if found.is_none() {
+                // An entry and a table in each family, so that a repair knows the families by their tables.
+                keys::FAMILIES.iter().for_each(|name| write.put_cf(family(&db, name), [], []));
+                write.put_cf(family(&db, keys::META), keys::FORMAT, keys::FORMAT_VERSION.to_be_bytes());
+            }
+        }
+        self.db.write(write)?;
+        self.db.sync().map_err(|error| Error::Write(error.to_string()))?;
+        if found.is_none() {
+            self.db.flush()?;
+        }
+        Ok(found.unwrap_or(keys::FORMAT_VERSION))
+    }
+
+    fn last_chunk(&self) -> Result<u64, Error> {
+        let db = self.db.get();
+        let last = |name| -> Result<u64, Error> {
+            let pair = db.iterator_cf(family(&db, name), IteratorMode::End).next().transpose().map_err(|error| read_error(&error))?;
+            Ok(pair.and_then(|(key, _)| keys::number(&key)).unwrap_or(0))
+        };
+        Ok(last(keys::CHUNK)?.max(last(keys::DIRECTORY)?))
+    }
+
+    /// Makes anew what follows from the rest: for a store of an older format, and for one that was mended.
+    fn rebuild(&self, format: u64) -> Result<(), Error> {
+        let started = Instant::now();
+        let mut said = started;
+        let (mut chunks, mut damaged) = (0u64, 0u64);
+        {
+            let db = self.db.get();
+            let directories = family(&db, keys::DIRECTORY);
+            let mut write = WriteBatch::default();
+            write.delete_range_cf(directories, 0u64.to_be_bytes(), u64::MAX.to_be_bytes());
+            for pair in pairs(&db, keys::CHUNK, &[]) {
+                let (key, value) = pair?;
+                match Chunk::parse(Bytes::from(value)) {
+                    Ok(chunk) => write.put_cf(directories, &key, chunk.directory()),
+                    Err(problem) => {
+                        damaged += 1;
+                        tracing::error!(chunk = keys::number(&key), problem, "a chunk of the store is damaged; its records are lost");
+                    }
+                }
+                chunks += 1;
+                if write.size_in_bytes() > 1 << 20 {
+                    self.db.write(std::mem::take(&mut write))?;
+                }
+                if said.elapsed().as_secs() >= 5 {
+                    said = Instant::now();
+                    tracing::info!(chunks, "bringing the store up to date");
+                }
+            }
+            keys::FAMILIES.iter().for_each(|name| write.put_cf(family(&db, name), [], []));
+            self.db.write(write)?;
+        }
+        self.recount_retained()?;
+        let mut write = WriteBatch::default();
+        write.put_cf(family(&self.db.get(), keys::META), keys::FORMAT, keys::FORMAT_VERSION.to_be_bytes());
+        self.db.write(write)?;
+        self.db.flush()?;
+        self.findings.lock().damaged_entries += damaged;
+        tracing::info!(
+            from_format = format,
+            to_format = keys::FORMAT_VERSION,
+            chunks,
+            damaged,
+            elapsed_ms = started.elapsed().as_millis() as u64,
+            "the store was brought up to date"
+        );
+        Ok(())
+    }
+
+    /// What was synced once is there, or its loss is said.
+    fn find_lost_writes(&self, noted: Option<u64>) {
+        let reached = self.db.sequence();
+        let lost = noted.map_or(0, |noted| noted.saturating_sub(reached));
+        if lost > 0 {
+            self.findings.lock().lost_writes = lost;
+            tracing::error!(
+                lost_writes = lost,
+                "the store has lost writes that were on the disk once: its log is damaged, or files are missing or older ones were put in"
+            );
+        }
+        self.synced.note(reached);
+    }
+
+    /// What opening has found beside the usual.
+    pub fn findings(&self) -> Findings {
+        self.findings.lock().clone()
     }
 
     /// The queue of an action: the one of that name, or a new one. Its records survive changes of the configuration.
@@ -123,116 +286,145 @@ impl Store {
         queue
     }
 
-    pub(super) fn family(&self, name: &str) -> &ColumnFamily {
-        self.db.cf_handle(name).expect("every family is made when the database is opened")
-    }
-
-    /// All pairs of a family. What cannot be read ends the iteration with an error.
-    pub(super) fn pairs(&self, family: &str) -> impl Iterator<Item = Result<Pair, Error>> {
-        self.db.iterator_cf(self.family(family), IteratorMode::Start).map(|pair| pair.map_err(|error| Error::Read(error.to_string())))
-    }
-
-    /// Rebuilds the queues from their cursors and the chunks; how many records wait.
-    fn restore_queues(&self) -> Result<u64, Error> {
+    /// Rebuilds the queues from their cursors and the directories of the chunks.
+    fn restore_queues(&self) -> Result<(), Error> {
+        let db = self.db.get();
         let mut queues = HashMap::default();
-        let mut cursors: HashMap<QueueId, Cursor> = HashMap::default();
-        for pair in self.pairs(keys::QUEUE) {
+        for pair in pairs(&db, keys::QUEUE, &[]) {
             let (key, value) = pair?;
             let Some(id) = keys::number(&key).map(QueueId) else { continue };
             let Some((kind, name)) = value.split_first().and_then(|(kind, name)| Some((QueueKind::from_byte(*kind)?, name))) else {
+                self.findings.lock().damaged_entries += 1;
                 continue;
             };
             queues.insert(id, Arc::new(Queue::new(id, kind, &String::from_utf8_lossy(name))));
             self.next_queue.fetch_max(id.0 + 1, Ordering::Relaxed);
         }
-        for pair in self.pairs(keys::CURSOR) {
+        // Those that have settled records behind their front, or more that no chunk has: few.
+        let mut unusual: HashMap<QueueId, Cursor> = HashMap::default();
+        let mut known = crate::HashSet::default();
+        for pair in pairs(&db, keys::CURSOR, &[]) {
             let (key, value) = pair?;
-            let Some((id, cursor)) = keys::number(&key).map(QueueId).zip(Cursor::decode(&value)) else { continue };
+            let Some(id) = keys::number(&key).map(QueueId) else { continue };
+            self.next_queue.fetch_max(id.0 + 1, Ordering::Relaxed);
+            let Some(cursor) = Cursor::decode(&value) else {
+                self.findings.lock().damaged_entries += 1;
+                tracing::error!(queue = id.0, "the cursor of a queue is damaged: its records come again");
+                continue;
+            };
             if let Some(queue) = queues.get(&id) {
                 queue.restore(&cursor);
-                cursors.insert(id, cursor);
+                known.insert(id);
+                if cursor.next > cursor.front || !cursor.settled.is_empty() {
+                    unusual.insert(id, cursor);
+                }
             }
-            self.next_queue.fetch_max(id.0 + 1, Ordering::Relaxed);
+        }
+        for (id, queue) in &queues {
+            if !known.contains(id) {
+                queue.restore_without_cursor();
+            }
         }
         *self.queues.write() = queues;
         let floor = self.meta(keys::FLOOR)?.unwrap_or(0);
         let mut live = Live::starting_at(floor);
-        let from = floor.to_be_bytes();
-        let mode = IteratorMode::From(&from, rocksdb::Direction::Forward);
-        for pair in self.db.iterator_cf(self.family(keys::CHUNK), mode) {
-            let (key, value) = pair.map_err(|error| Error::Read(error.to_string()))?;
+        for pair in pairs(&db, keys::DIRECTORY, &floor.to_be_bytes()) {
+            let (key, value) = pair?;
             let Some(number) = keys::number(&key) else { continue };
-            match Chunk::parse(Bytes::from(value)) {
-                Ok(chunk) => live.add(number, self.restore_chunk(number, &chunk)),
-                Err(problem) => tracing::error!(chunk = number, problem, "a chunk of the store is damaged; its records are lost"),
+            if self.restore_chunk(number, &value, &mut live).is_none() {
+                self.findings.lock().damaged_entries += 1;
+                tracing::error!(chunk = number, "the directory of a chunk is damaged; its records are lost");
             }
         }
-        let mut pending = 0;
+        let mut lost_records = 0;
         for queue in self.queues.read().values() {
-            let cursor = cursors.remove(&queue.id()).unwrap_or_default();
+            let cursor = unusual.remove(&queue.id()).unwrap_or_default();
             let (settled, lost) = queue.restored(&cursor);
             live.release(settled);
             if lost > 0 {
+                lost_records += lost;
                 tracing::error!(queue = queue.name(), lost, "records of this queue are missing in the store");
             }
-            pending += queue.ledger().pending;
         }
+        self.findings.lock().lost_records = lost_records;
         *self.live.lock() = live;
-        Ok(pending)
+        Ok(())
     }
 
-    /// Puts the records of a chunk into their queues; how many wait.
-    fn restore_chunk(&self, number: u64, chunk: &Chunk) -> u32 {
+    /// Puts the records of a chunk into their queues. `None`: its directory is damaged.
+    fn restore_chunk(&self, number: u64, directory: &[u8], live: &mut Live) -> Option<()> {
+        let directory = Directory::parse(directory)?;
         let queues = self.queues.read();
         // Also of queues that are gone: their numbers must not come again while a chunk still names them.
-        let last = chunk.queues().map(|(id, _)| id.0).max().unwrap_or_default();
+        let last = directory.queues.iter().map(|(id, _)| id.0).max().unwrap_or_default();
         self.next_queue.fetch_max(last + 1, Ordering::Relaxed);
-        let mut members: Vec<_> = chunk.queues().map(|(id, base)| (queues.get(&id), base)).collect();
-        let mut waiting = 0;
-        for ordinal in 0..chunk.len() as u16 {
-            let bytes = chunk.body(ordinal).map_or(0, |body| body.len() as u64);
-            for (index, _) in chunk.targets(ordinal) {
-                let (queue, next) = &mut members[index];
+        let mut members: Vec<_> = directory.queues.iter().map(|(id, base)| (queues.get(id), *base)).collect();
+        let (mut waiting, mut replaced) = (0, Vec::new());
+        let whole = directory.records(|ordinal, bytes, indices| {
+            for index in indices {
+                let (queue, next) = &mut members[usize::from(*index)];
                 let sequence = *next;
                 *next += 1;
-                let Some(queue) = queue else { continue };
-                if queue.restore_record(sequence, Position::new(number, ordinal), bytes).is_some() {
-                    waiting += 1;
+                match queue.map(|queue| queue.restore_record(sequence, Position::new(number, ordinal), bytes)) {
+                    Some(Restored::Waits) => waiting += 1,
+                    Some(Restored::Replaces(position)) => {
+                        waiting += 1;
+                        replaced.push(position);
+                    }
+                    Some(Restored::Settled) | None => {}
                 }
             }
-        }
-        waiting
+        });
+        live.add(number, waiting);
+        live.release(replaced);
+        whole
     }
 
-    fn stored_sessions(&self) -> Result<Vec<StoredSession>, Error> {
-        let mut by_queue: HashMap<u64, (Subscriptions, Vec<u16>)> = HashMap::default();
-        for pair in self.pairs(keys::SUBSCRIPTION) {
+    /// Calls `each` with every durable session.
+    pub fn each_session(&self, mut each: impl FnMut(StoredSession)) -> Result<(), Error> {
+        let db = self.db.get();
+        for pair in pairs(&db, keys::SESSION, &[]) {
             let (key, value) = pair?;
-            let Some((queue, filter)) = keys::number(&key).zip(key.get(8..)) else { continue };
-            let filter = String::from_utf8_lossy(filter).into_owned();
-            by_queue.entry(queue).or_default().0.push((filter, value.into_vec()));
+            each(self.assemble_session(String::from_utf8_lossy(&key).into_owned(), value.into_vec())?);
         }
-        for pair in self.pairs(keys::RECEIVED) {
-            let (key, _) = pair?;
-            let packet_id = key.get(8..10).map(|id| u16::from_be_bytes([id[0], id[1]]));
-            let Some((queue, packet_id)) = keys::number(&key).zip(packet_id) else { continue };
-            by_queue.entry(queue).or_default().1.push(packet_id);
+        Ok(())
+    }
+
+    /// Reads one session.
+    pub(crate) fn session(&self, client_id: &str) -> Result<Option<StoredSession>, Error> {
+        let value = self.db.value(keys::SESSION, client_id)?;
+        value.map(|value| self.assemble_session(client_id.to_owned(), value)).transpose()
+    }
+
+    fn assemble_session(&self, client_id: String, value: Vec<u8>) -> Result<StoredSession, Error> {
+        // The value begins with the number of the session's queue.
+        let queue = QueueId(keys::number(&value).unwrap_or_default());
+        let (mut subscriptions, mut received) = (Vec::new(), Vec::new());
+        self.each_of_queue(keys::SUBSCRIPTION, queue, |rest, value| {
+            subscriptions.push((String::from_utf8_lossy(rest).into_owned(), value.to_vec()));
+        })?;
+        self.each_of_queue(keys::RECEIVED, queue, |rest, _| received.extend(rest.first_chunk().map(|id| u16::from_be_bytes(*id))))?;
+        Ok(StoredSession { client_id, value, subscriptions, received })
+    }
+
+    /// Calls `each` with all that a family has of a queue: the rest of the key, and the value.
+    fn each_of_queue(&self, name: &str, queue: QueueId, mut each: impl FnMut(&[u8], &[u8])) -> Result<(), Error> {
+        let db = self.db.get();
+        let mut options = rocksdb::ReadOptions::default();
+        options.set_iterate_range(keys::queue(queue).to_vec()..keys::behind_queue(queue).to_vec());
+        for pair in db.iterator_cf_opt(family(&db, name), options, IteratorMode::Start) {
+            let (key, value) = pair.map_err(|error| read_error(&error))?;
+            each(key.get(8..).unwrap_or_default(), &value);
         }
-        let mut sessions = Vec::new();
-        for pair in self.pairs(keys::SESSION) {
-            let (key, value) = pair?;
-            let client_id = String::from_utf8_lossy(&key).into_owned();
-            // The value begins with the number of the session's queue.
-            let queue = keys::number(&value).unwrap_or_default();
-            let (subscriptions, received) = by_queue.remove(&queue).unwrap_or_default();
-            sessions.push(StoredSession { client_id, value: value.into_vec(), subscriptions, received });
-        }
-        Ok(sessions)
+        Ok(())
     }
 
     /// Ends queues of sessions that are gone, such as by a write that failed: they would hold their space for ever.
-    fn end_ownerless_queues(&self, sessions: &[StoredSession]) -> Result<(), Error> {
-        let owned: crate::HashSet<QueueId> = sessions.iter().filter_map(|session| keys::number(&session.value)).map(QueueId).collect();
+    fn end_ownerless_queues(&self) -> Result<(), Error> {
+        let mut owned = crate::HashSet::default();
+        for pair in pairs(&self.db.get(), keys::SESSION, &[]) {
+            owned.extend(keys::number(&pair?.1).map(QueueId));
+        }
         let mut batch = Batch::default();
         for queue in self.queues().iter().filter(|queue| queue.kind() == QueueKind::Session && !owned.contains(&queue.id())) {
             tracing::warn!(client = queue.name(), "a queue has no session any more; it is ended");
@@ -244,98 +436,14 @@ impl Store {
         Ok(())
     }
 
-    /// Removes retained messages of these topics, where what the store has is over: a worker may just have stored the next one.
-    pub(crate) fn delete_expired_retained(&self, topics: &[Arc<str>]) -> Result<(), Error> {
-        if topics.is_empty() {
-            return Ok(());
-        }
-        let (family, now_ms) = (self.family(keys::RETAINED), clock::now_ms());
-        // Nothing is written between the look and the deletion.
-        let _writer = self.writer.lock();
-        let mut write = WriteBatch::default();
-        for topic in topics {
-            let stored = self.db.get_cf(family, topic.as_bytes()).map_err(|error| Error::Read(error.to_string()))?;
-            let message = stored.and_then(|bytes| super::decode_message(&bytes.into()));
-            if message.is_some_and(|message| expires_at_ms(&message) <= now_ms) {
-                write.delete_cf(family, topic.as_bytes());
-            }
-        }
-        self.db.write(write).map_err(|error| Error::Write(error.to_string()))
-    }
-
-    fn stored_retained(&self) -> Vec<Message> {
-        let (mut retained, mut over, now_ms) = (Vec::new(), Batch::default(), clock::now_ms());
-        for pair in self.pairs(keys::RETAINED) {
-            match pair.map(|(_, value)| super::decode_message(&value.into())) {
-                Ok(Some(message)) if expires_at_ms(&message) <= now_ms => over.delete_retained(&message.topic),
-                Ok(Some(message)) => retained.push(message),
-                Ok(None) => tracing::error!("a retained message in the store is damaged"),
-                Err(error) => tracing::error!(%error, "cannot read all retained messages"),
-            }
-        }
-        if !over.is_empty()
-            && let Err(error) = self.commit(&mut over)
-        {
-            tracing::warn!(%error, "retained messages whose time is over stay in the store until the next start");
-        }
-        retained
-    }
-
-    fn meta(&self, key: &[u8]) -> Result<Option<u64>, Error> {
-        let value = self.db.get_cf(self.family(keys::META), key).map_err(|error| Error::Read(error.to_string()))?;
-        Ok(value.as_deref().and_then(keys::number))
+    pub(super) fn meta(&self, key: &[u8]) -> Result<Option<u64>, Error> {
+        Ok(self.db.value(keys::META, key)?.as_deref().and_then(keys::number))
     }
 }
 
-/// Checks the version of the formats, and reserves chunk numbers; the first one.
-fn check_format(db: &DB) -> Result<u64, String> {
-    let meta = db.cf_handle(keys::META).ok_or("the database has no family \"meta\"")?;
-    let number = |key: &[u8]| db.get_cf(meta, key).map(|value| value.as_deref().and_then(keys::number)).map_err(|error| error.to_string());
-    if let Some(version) = number(keys::FORMAT)?.filter(|version| *version > keys::FORMAT_VERSION) {
-        let known = keys::FORMAT_VERSION;
-        return Err(format!("it is in format {version}, and this version of Hookline knows formats up to {known}; use a newer one"));
-    }
-    // Zero is no chunk.
-    let next_chunk = number(keys::CHUNK_LIMIT)?.unwrap_or(1);
-    let mut write = WriteBatch::default();
-    write.put_cf(meta, keys::FORMAT, keys::FORMAT_VERSION.to_be_bytes());
-    write.put_cf(meta, keys::CHUNK_LIMIT, (next_chunk + CHUNK_BLOCK).to_be_bytes());
-    db.write(write).and_then(|()| db.flush_wal(true)).map_err(|error| error.to_string())?;
-    Ok(next_chunk)
-}
-
-fn open_database(path: &Path, settings: &Settings) -> Result<DB, rocksdb::Error> {
-    let mut options = Options::default();
-    options.create_if_missing(true);
-    options.create_missing_column_families(true);
-    // A torn tail is cut; everything before it is kept.
-    options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
-    // Idle families would pin old logs for ever.
-    options.set_max_total_wal_size(4 * settings.write_buffer_bytes as u64);
-    // Reused log files need no new metadata at each sync: nearly twice the syncs a second.
-    options.set_recycle_log_file_num(if settings.level == DurabilityLevel::Disk { 2 } else { 0 });
-    options.set_allow_concurrent_memtable_write(false);
-    options.set_max_open_files(256);
-    options.set_max_background_jobs(2);
-    options.set_keep_log_file_num(4);
-    let cache = Cache::new_lru_cache(settings.block_cache_bytes);
-    let families = keys::FAMILIES.iter().map(|name| {
-        let mut options = Options::default();
-        let mut table = BlockBasedOptions::default();
-        table.set_block_cache(&cache);
-        options.set_block_based_table_factory(&table);
-        options.set_write_buffer_size(if *name == keys::CHUNK { settings.write_buffer_bytes } else { 4 << 20 });
-        options.set_max_write_buffer_number(2);
-        ColumnFamilyDescriptor::new(*name, options)
-    });
-    DB::open_cf_descriptors(&options, path, families)
-}
-
-/// What a failure to open means for whoever has to mend it.
-fn explain(error: &rocksdb::Error) -> String {
-    let text = error.to_string();
-    if text.contains("lock") {
-        return "another process is using it; stop that one, or choose another folder with --data".into();
-    }
-    text
+/// A database that cannot be made a store of, and what can be used for the next attempt.
+struct Failed {
+    error: Error,
+    parts: (Space, Synced),
+    findings: Findings,
 }

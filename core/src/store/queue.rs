@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::chunk::Position;
 use super::cursor::Cursor;
+use super::index::Index;
 
 /// Whose queue it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,15 @@ pub struct Bounds {
     pub records_max: u64,
     pub bytes_max: u64,
     pub when_full: WhenFull,
+}
+
+/// What a chunk's record is to its queue when the store is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Restored {
+    Waits,
+    /// It takes the place of one whose write had failed.
+    Replaces(Position),
+    Settled,
 }
 
 /// How many of them are remembered: those whose own delivery may still be under way.
@@ -69,6 +79,8 @@ pub struct Queue {
     pub(super) dirty: AtomicBool,
     /// Told when records become visible.
     pub(super) ready: Notify,
+    /// Somebody waits for the end of a record.
+    pub(super) watched: AtomicBool,
     /// Messages of QoS 0 are to be kept, too: its session is away and wants them.
     keeps_qos0: AtomicBool,
 }
@@ -77,8 +89,8 @@ pub struct Queue {
 struct State {
     /// The sequence of `index[0]`.
     front: u64,
-    /// Positions in the order of arrival; `None` is settled, and never at the front.
-    index: VecDeque<Option<Position>>,
+    /// Where they lie; what is settled is never at the front.
+    index: Index,
     released: BTreeSet<u64>,
     /// The last records that needed no acknowledgement and were sent from here.
     given: VecDeque<Position>,
@@ -100,6 +112,7 @@ impl Queue {
             pending_bytes: AtomicU64::new(0),
             dirty: AtomicBool::new(false),
             ready: Notify::new(),
+            watched: AtomicBool::new(false),
             keeps_qos0: AtomicBool::new(false),
         }
     }
@@ -136,8 +149,7 @@ impl Queue {
     /// Remembers that a record was sent that needs no acknowledgement.
     pub(crate) fn note_given(&self, sequence: u64) {
         let mut state = self.state.lock();
-        let position =
-            sequence.checked_sub(state.front).and_then(|offset| state.index.get(usize::try_from(offset).ok()?).copied().flatten());
+        let position = sequence.checked_sub(state.front).and_then(|offset| state.index.get(usize::try_from(offset).ok()?));
         if state.given.len() == GIVEN_MAX {
             state.given.pop_front();
         }
@@ -152,8 +164,8 @@ impl Queue {
         if state.given.binary_search(&position).is_ok() {
             return true;
         }
-        let recent = state.index.iter().rev().flatten().take_while(|other| **other >= position);
-        recent.last() == Some(&position)
+        let recent = state.index.newest_first().take_while(|other| *other >= position);
+        recent.last() == Some(position)
     }
 
     /// Sets the bounds.
@@ -215,14 +227,14 @@ impl Queue {
     pub(crate) fn position(&self, sequence: u64) -> Option<Position> {
         let state = self.state.lock();
         let offset = sequence.checked_sub(state.front)?;
-        *state.index.get(usize::try_from(offset).ok()?)?
+        state.index.get(usize::try_from(offset).ok()?)
     }
 
     /// The positions from `sequence` on, without the settled ones, with their sequences.
     pub(super) fn positions(&self, sequence: u64, count: usize) -> Vec<(u64, Position)> {
         let state = self.state.lock();
         let skip = sequence.saturating_sub(state.front) as usize;
-        let numbered = (state.front..).zip(&state.index).skip(skip);
+        let numbered = (state.front + skip as u64..).zip(state.index.iter_from(skip));
         numbered.filter_map(|(sequence, position)| position.map(|position| (sequence, position))).take(count).collect()
     }
 
@@ -230,7 +242,7 @@ impl Queue {
     pub(super) fn append(&self, position: Position, bytes: u64) -> u64 {
         let mut state = self.state.lock();
         let sequence = state.next();
-        state.index.push_back(Some(position));
+        state.index.push(Some(position));
         state.ledger.pending += 1;
         state.ledger.pending_bytes += bytes;
         self.publish_counts(&state);
@@ -240,7 +252,7 @@ impl Queue {
     /// Takes the last record back, when its write has failed.
     pub(super) fn take_back(&self, bytes: u64) {
         let mut state = self.state.lock();
-        if state.index.pop_back().is_some() {
+        if state.index.pop().is_some() {
             state.ledger.pending -= 1;
             state.ledger.pending_bytes = state.ledger.pending_bytes.saturating_sub(bytes);
         }
@@ -251,14 +263,8 @@ impl Queue {
     pub(super) fn settle(&self, sequence: u64, bytes: u64, how: Settlement) -> Option<Position> {
         let mut state = self.state.lock();
         let offset = usize::try_from(sequence.checked_sub(state.front)?).ok()?;
-        let position = state.index.get_mut(offset)?.take()?;
-        while state.index.front() == Some(&None) {
-            state.index.pop_front();
-            state.front += 1;
-        }
-        if state.index.is_empty() && state.index.capacity() > 1024 {
-            state.index.shrink_to(64);
-        }
+        let position = state.index.set(offset, None)?;
+        state.front += state.index.trim();
         state.released.remove(&sequence);
         state.ledger.pending -= 1;
         state.ledger.pending_bytes = if state.ledger.pending == 0 { 0 } else { state.ledger.pending_bytes.saturating_sub(bytes) };
@@ -276,7 +282,8 @@ impl Queue {
     /// All positions that are not settled: what the end of the queue sets free.
     pub(super) fn drain(&self) -> Vec<Position> {
         let mut state = self.state.lock();
-        let positions = state.index.drain(..).flatten().collect();
+        let positions = state.index.newest_first().collect();
+        state.index.clear();
         state.ledger.pending = 0;
         state.ledger.pending_bytes = 0;
         self.publish_counts(&state);
@@ -286,7 +293,7 @@ impl Queue {
     /// The cursor as it is to be written.
     pub(super) fn cursor(&self) -> Cursor {
         let state = self.state.lock();
-        let settled = (state.front..).zip(&state.index).filter(|(_, position)| position.is_none()).map(|(sequence, _)| sequence);
+        let settled = state.index.holes().map(|place| state.front + place as u64);
         Cursor {
             front: state.front,
             next: state.next(),
@@ -304,50 +311,62 @@ impl Queue {
         state.released = cursor.released.iter().copied().collect();
     }
 
-    /// Takes over a record that a chunk holds; `None` where it is settled.
-    pub(super) fn restore_record(&self, sequence: u64, position: Position, bytes: u64) -> Option<()> {
+    /// The cursor is lost: the queue begins with the first record that a chunk holds.
+    pub(super) fn restore_without_cursor(&self) {
+        self.state.lock().front = u64::MAX;
+    }
+
+    /// Takes over a record that a chunk holds. Where two have the same sequence the later one counts, whose position comes back:
+    /// the write of the other one failed, and nobody was told that it is kept.
+    pub(super) fn restore_record(&self, sequence: u64, position: Position, bytes: u64) -> Restored {
         let mut state = self.state.lock();
-        let offset = usize::try_from(sequence.checked_sub(state.front)?).ok()?;
-        if offset >= state.index.len() {
-            state.index.resize(offset + 1, None);
+        if state.front == u64::MAX {
+            state.front = sequence;
         }
-        if state.index[offset].is_some() {
-            return None;
+        let Some(offset) = sequence.checked_sub(state.front).and_then(|offset| usize::try_from(offset).ok()) else {
+            return Restored::Settled;
+        };
+        while state.index.len() <= offset {
+            state.index.push(None);
         }
-        state.index[offset] = Some(position);
-        state.ledger.pending += 1;
-        state.ledger.pending_bytes += bytes;
+        let before = state.index.set(offset, Some(position));
+        if before.is_none() {
+            state.ledger.pending += 1;
+            state.ledger.pending_bytes += bytes;
+        }
         self.publish_counts(&state);
-        Some(())
+        before.map_or(Restored::Waits, Restored::Replaces)
     }
 
     /// Ends the recovery: settles what the cursor says, and accounts for records that no chunk holds. Their number.
     pub(super) fn restored(&self, cursor: &Cursor) -> (Vec<Position>, u64) {
         let mut state = self.state.lock();
+        if state.front == u64::MAX {
+            state.front = 0;
+        }
         let end = cursor.next.max(state.next());
         let missing_at_the_end = end - state.next();
         let mut settled = Vec::new();
         for sequence in &cursor.settled {
-            let slot = sequence.checked_sub(state.front).and_then(|offset| state.index.get_mut(offset as usize));
-            if let Some(position) = slot.and_then(Option::take) {
+            let place = sequence.checked_sub(state.front).and_then(|offset| usize::try_from(offset).ok());
+            if let Some(position) = place.and_then(|place| state.index.set(place, None)) {
                 settled.push(position);
                 state.ledger.pending -= 1;
             }
         }
         let settled_holes = cursor.settled.iter().filter(|sequence| **sequence < end).count() as u64;
-        let holes = state.index.iter().filter(|position| position.is_none()).count() as u64;
+        let holes = state.index.holes().count() as u64;
         let lost = (holes + missing_at_the_end).saturating_sub(settled_holes);
         // What is lost is accounted for as dropped, so that the account stays right and the loss visible.
         state.ledger.dropped += lost;
-        while state.index.front() == Some(&None) {
-            state.index.pop_front();
-            state.front += 1;
-        }
+        state.front += state.index.trim();
         if state.index.is_empty() {
             state.front = end;
         } else {
             let length = (end - state.front) as usize;
-            state.index.resize(length, None);
+            while state.index.len() < length {
+                state.index.push(None);
+            }
         }
         self.publish_counts(&state);
         (settled, lost)

@@ -7,8 +7,10 @@ use hookline_schemas::ports::{BoxFuture, Ledger, QueueError, QueueReader, Unread
 use hookline_schemas::record::decode_row;
 use hookline_schemas::{Message, QueueId, Record};
 use parking_lot::Mutex;
+use rocksdb::WriteBatch;
 
 use super::chunk::{Chunk, Position};
+use super::database::{family, pairs};
 use super::queue::{Queue, Settlement};
 use super::{Error, Store, decode_message, keys};
 
@@ -22,7 +24,7 @@ impl Store {
         let number = position.chunk();
         let damaged = |problem| Error::Damaged { chunk: number, problem };
         if cache.0.as_ref().is_none_or(|(cached, _)| *cached != number) {
-            let bytes = self.db.get_cf(self.family(keys::CHUNK), number.to_be_bytes()).map_err(|error| Error::Read(error.to_string()))?;
+            let bytes = self.db.value(keys::CHUNK, number.to_be_bytes())?;
             let chunk = Chunk::parse(bytes.ok_or(damaged("it is missing"))?.into()).map_err(damaged)?;
             cache.0 = Some((number, chunk));
         }
@@ -89,7 +91,7 @@ impl ActionQueue {
     fn record(&self, sequence: u64, position: Position, cache: &mut ChunkCache) -> Result<Result<Record, Unreadable>, Error> {
         let body = match self.store.body(position, cache) {
             Ok(body) => body,
-            Err(error @ Error::Damaged { .. }) => return Ok(Err(Unreadable { sequence, bytes: 0, problem: error.to_string() })),
+            Err(error) if error.is_final() => return Ok(Err(Unreadable { sequence, bytes: 0, problem: error.to_string() })),
             Err(error) => return Err(error),
         };
         let bytes = body.len() as u32;
@@ -155,7 +157,9 @@ impl QueueReader for ActionQueue {
         let value = [&now[..], &(error.len() as u32).to_be_bytes(), error.as_bytes(), &body].concat();
         // The letter first: a crash in between repeats the record, and its letter takes the same place again.
         let key = keys::in_queue(self.queue.id(), &sequence.to_be_bytes());
-        self.store.db.put_cf(self.store.family(keys::DEAD), key, value).map_err(|error| QueueError(error.to_string()))?;
+        let mut write = WriteBatch::default();
+        write.put_cf(family(&self.store.db.get(), keys::DEAD), key, value);
+        self.store.db.write(write).map_err(|error| QueueError(error.to_string()))?;
         self.store.settle(&self.queue, [(sequence, bytes)], Settlement::DeadLettered);
         Ok(())
     }
@@ -169,10 +173,9 @@ impl Store {
     /// The dead letters of a queue, oldest first, at most `count`.
     pub fn dead_letters(&self, queue: QueueId, count: usize) -> Result<Vec<DeadLetter>, Error> {
         let from = keys::queue(queue);
-        let mode = rocksdb::IteratorMode::From(&from, rocksdb::Direction::Forward);
         let mut letters = Vec::new();
-        for pair in self.db.iterator_cf(self.family(keys::DEAD), mode).take(count) {
-            let (key, value) = pair.map_err(|error| Error::Read(error.to_string()))?;
+        for pair in pairs(&self.db.get(), keys::DEAD, &from).take(count) {
+            let (key, value) = pair?;
             if keys::number(&key) != Some(queue.0) {
                 break;
             }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rocksdb::WriteBatch;
 
 use super::chunk::Position;
+use super::database::family;
 use super::{Store, keys};
 
 /// For each chunk how many records of queues wait in it.
@@ -68,18 +69,21 @@ impl Store {
         let Some((from, to)) = self.live.lock().advance(limit) else { return };
         let mut write = WriteBatch::default();
         let cursors = self.add_cursors(&mut write, usize::MAX);
-        write.put_cf(self.family(keys::META), keys::FLOOR, to.to_be_bytes());
+        write.put_cf(family(&self.db.get(), keys::META), keys::FLOOR, to.to_be_bytes());
         if let Err(error) = self.db.write(write) {
             tracing::error!(%error, "cannot write the floor of the store; its space stays taken");
             return self.mark_all_dirty(&cursors);
         }
         self.sync_or_die();
-        let family = self.family(keys::CHUNK);
         // The end of a file range belongs to it, the end of a key range does not: the floor itself must stay.
         let (from, to, last) = (from.to_be_bytes(), to.to_be_bytes(), to.saturating_sub(1).to_be_bytes());
-        let deleted = self.db.delete_file_in_range_cf(family, from, last).and_then(|()| self.db.delete_range_cf(family, from, to));
-        if let Err(error) = deleted {
-            tracing::error!(%error, "cannot delete old chunks; their space stays taken");
+        let db = self.db.get();
+        for name in [keys::CHUNK, keys::DIRECTORY] {
+            let family = family(&db, name);
+            let deleted = db.delete_file_in_range_cf(family, from, last).and_then(|()| db.delete_range_cf(family, from, to));
+            if let Err(error) = deleted {
+                tracing::error!(%error, "cannot delete old chunks; their space stays taken");
+            }
         }
     }
 }

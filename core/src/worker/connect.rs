@@ -20,21 +20,29 @@ use super::{Outbox, Resident, Worker};
 use crate::clock;
 use crate::mailbox::NewConnection;
 use crate::metrics::Counters;
-use crate::session::{Held, Inflight, Mqueue, Session, StoredState, decode_subscription};
+use crate::session::{Inflight, Mqueue, Session, StoredState};
 use crate::slab::Key;
-use crate::store::{Bounds, ChunkCache, StoredSession};
+use crate::store::Bounds;
 
 impl Worker {
     /// A client has said CONNECT, and may come in.
     pub(super) fn arrive(&mut self, mut new: NewConnection) {
-        self.take_outcome(&mut new.outcome, Admission::Open);
+        drop(self.take_outcome(&mut new.outcome, Admission::Open));
         self.counters.count_received(0x10);
         let client = Arc::clone(&new.client);
         if !self.may_take_over(&client.client_id, &new.zone.limits) {
             return self.refuse_arrival(new, ReasonCode::ConnectionRateExceeded);
         }
+        if let Err(error) = self.awaken(&client.client_id) {
+            tracing::error!(client = %client.client_id, %error, "a stored session cannot be read; its client is refused");
+            return self.refuse_arrival(new, ReasonCode::ServerUnavailable);
+        }
         let is_new = !self.by_client.contains_key(&client.client_id);
         if is_new && self.shared.sessions.load(Ordering::Relaxed) >= new.zone.limits.sessions_max {
+            return self.refuse_arrival(new, ReasonCode::QuotaExceeded);
+        }
+        // A new durable session needs room; one that goes on works off what waits.
+        if is_new && new.client.session_expiry_secs > 0 && self.shared.store.is_full() {
             return self.refuse_arrival(new, ReasonCode::QuotaExceeded);
         }
         let takeovers =
@@ -285,88 +293,9 @@ impl Worker {
         let secs = connection.client.keep_alive_secs;
         (secs > 0).then(|| Duration::from_secs(secs.into()).mul_f64(connection.zone.limits.keep_alive_multiplier))
     }
-
-    /// Takes in a session that the store has kept. Before the worker runs.
-    pub(crate) fn adopt(&mut self, stored: StoredSession) {
-        let Some((state, place)) = StoredState::decode(&stored.value) else {
-            tracing::error!(client = stored.client_id, "a stored session is damaged");
-            return;
-        };
-        let Some(queue) = self.shared.store.queue(state.queue) else {
-            tracing::error!(client = stored.client_id, "a stored session has lost its queue");
-            return;
-        };
-        let zone = self.shared.zones.get(&place.zone);
-        queue.set_bounds(session_bounds(&zone.limits));
-        queue.set_keeps_qos0(zone.limits.mqueue_store_qos0);
-        let mut client = hookline_schemas::Client::internal(&stored.client_id);
-        client.zone = Arc::clone(&zone.name);
-        client.mountpoint = place.mountpoint.into();
-        client.session_expiry_secs = state.expiry_secs;
-        let client = Arc::new(client);
-        let mut session = Session::new(Arc::clone(&client));
-        session.inflight = Inflight::starting_at(queue.front());
-        let now_ms = clock::now_ms();
-        session.received = stored.received.into_iter().map(|packet_id| (packet_id, now_ms)).collect();
-        let mut subscriptions: Vec<(Box<str>, Held)> = Vec::new();
-        for (filter, value) in stored.subscriptions {
-            match decode_subscription(&value) {
-                Some(held) => subscriptions.push((filter.into(), held)),
-                None => tracing::error!(client = %client.client_id, filter, "a stored subscription is damaged"),
-            }
-        }
-        let maybe_sent_below = queue.front() + u64::from(zone.limits.inflight_max);
-        let expiry = Duration::from_secs(state.expiry_secs.into());
-        let away = if state.disconnected_at_ms == 0 {
-            Duration::ZERO
-        } else {
-            Duration::from_millis(clock::now_ms().saturating_sub(state.disconnected_at_ms))
-        };
-        let expires_at = (state.expiry_secs != u32::MAX).then(|| self.now + expiry.saturating_sub(away));
-        // The broker's end was the end of its connection, where it had one.
-        let will_at = place.will.as_ref().map(|will| {
-            let delay_secs = will.properties.number(PropertyId::WillDelayInterval).unwrap_or(0).min(state.expiry_secs);
-            self.now + Duration::from_secs(delay_secs.into()).saturating_sub(away)
-        });
-        let outbox = Outbox::Durable {
-            queue: Arc::clone(&queue),
-            state,
-            ahead: VecDeque::new(),
-            cache: Box::<ChunkCache>::default(),
-            maybe_sent_below,
-        };
-        let resident = Resident {
-            session,
-            connection: None,
-            arriving: None,
-            outbox,
-            zone,
-            memberships: Vec::new(),
-            scans: VecDeque::new(),
-            takeovers: (self.now, 0),
-            will: place.will,
-            will_at,
-            expires_at,
-        };
-        let key = self.sessions.insert_with(|_| resident);
-        self.by_client.insert(Arc::clone(&client.client_id), key);
-        Counters::count(&self.counters.sessions_created);
-        self.shared.sessions.fetch_add(1, Ordering::Relaxed);
-        for (filter, held) in subscriptions {
-            // An exclusive one was its before, so it is free.
-            let _granted = self.enter_routes(key, &filter, held);
-            if let Some(resident) = self.sessions.get_mut(key) {
-                resident.session.subscriptions.insert(filter, held);
-            }
-        }
-        self.set_presence(key, None);
-        if let Some(at) = will_at.into_iter().chain(expires_at).min() {
-            self.timers.set(at, Due::Session(key));
-        }
-    }
 }
 
-fn session_bounds(limits: &Mqtt) -> Bounds {
+pub(super) fn session_bounds(limits: &Mqtt) -> Bounds {
     Bounds { records_max: limits.durable_queue_max, bytes_max: limits.durable_queue_bytes_max, when_full: WhenFull::Refuse }
 }
 

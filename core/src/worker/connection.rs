@@ -1,5 +1,6 @@
 //! A connection: a transport and the bytes on their way in and out. An idle one owns no buffer.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -8,8 +9,10 @@ use std::time::{Duration, Instant};
 use hookline_mqtt::packet::Ack;
 use hookline_mqtt::{DecodeError, Properties, PropertyId, ReasonCode, Version, decode};
 use hookline_schemas::Client;
+use hookline_schemas::config::DurabilityLevel;
 use rustix::event::epoll::{self, EventFlags};
 
+use super::awaiting::Awaiting;
 use super::Worker;
 use super::timers::Due;
 use crate::HashMap;
@@ -54,8 +57,12 @@ pub(super) struct Connection {
     pub(super) aliases_out: HashMap<Arc<str>, u16>,
     /// Steps that wait for the store: what is acknowledged later must not overtake them.
     pub(super) deferred: u32,
+    /// What the last publish among them waits for.
+    pub(super) deferred_level: DurabilityLevel,
     /// Publishes among them: what the client has on its way.
     pub(super) unacknowledged: u32,
+    /// Answers to publishes that wait for a sink, or for those before them.
+    pub(super) awaiting: VecDeque<Awaiting>,
     pub(super) last_heard: Instant,
     /// The name that it has proven in steps.
     pub(super) proven: Option<Box<str>>,
@@ -140,7 +147,9 @@ impl Connection {
             aliases_out_max,
             aliases_out: HashMap::default(),
             deferred: 0,
+            deferred_level: DurabilityLevel::Memory,
             unacknowledged: 0,
+            awaiting: VecDeque::new(),
             last_heard: now,
             proven: proof.map(|proof| proof.username.into()),
             exchange: None,

@@ -5,17 +5,20 @@ use std::sync::Arc;
 use hookline_mqtt::packet::{Ack, AckKind, ConnAck, SubAck, UnsubAck};
 use hookline_mqtt::{QoS, ReasonCode, Version};
 use hookline_schemas::Message;
+use hookline_schemas::config::DurabilityLevel;
 use hookline_schemas::event::DropReason;
 
 use smallvec::SmallVec;
 
 use super::Worker;
-use super::retained::{Retain, Scan};
+use super::awaiting::Delivered;
+use super::connection::Connection;
+use super::retained::Scan;
 use crate::clock;
 use crate::metrics::Counters;
 use crate::router::{Member, Targets};
 use crate::slab::Key;
-use crate::store::{Committed, DelayedKey, Position, RecordHandle, Ticket};
+use crate::store::{Committed, DelayedKey, Position, RecordHandle, Ticket, Watched};
 
 /// What is to happen once the commit is durable.
 #[derive(Debug)]
@@ -27,8 +30,8 @@ pub(super) enum Deferred {
         targets: Arc<Targets>,
         members: SmallVec<[Arc<Member>; 1]>,
         record: Option<RecordHandle>,
-        /// It takes the place of the topic's retained message.
-        retained: Option<Retain>,
+        /// Records of actions that a sink has to have first.
+        delivered: Option<Box<Delivered>>,
     },
     /// Refuse a publish, in its order behind what is acknowledged.
     Refuse {
@@ -60,6 +63,8 @@ pub(super) enum Deferred {
         connection: Key,
         ack: UnsubAck,
     },
+    /// What was to be done waits elsewhere.
+    Nothing,
     /// Let a client in.
     ConnAck {
         connection: Key,
@@ -75,6 +80,8 @@ pub(super) struct Publisher {
     pub(super) packet_id: u16,
     pub(super) qos: QoS,
     pub(super) reason: ReasonCode,
+    /// What its acknowledgement waits for in the store.
+    pub(super) level: DurabilityLevel,
 }
 
 /// A deferred step with the commit that it waits for.
@@ -82,6 +89,8 @@ pub(super) struct Publisher {
 pub(super) struct Pending {
     ticket: Ticket,
     position: Option<Position>,
+    /// What a sink has to have first.
+    watched: Vec<Watched>,
     deferred: Deferred,
 }
 
@@ -94,8 +103,14 @@ impl Publisher {
 
 impl Worker {
     /// Puts off a step until the commit of this turn is durable.
-    pub(super) fn defer(&mut self, deferred: Deferred) {
+    pub(super) fn defer(&mut self, mut deferred: Deferred) {
         if let Some(connection) = deferred.connection().and_then(|key| self.connections.get_mut(key)) {
+            if let Some(publisher) = deferred.publisher_mut() {
+                // What is behind a stronger promise waits with it: acknowledgements keep their order.
+                let behind = if connection.deferred > 0 { connection.deferred_level } else { DurabilityLevel::Memory };
+                publisher.level = publisher.level.strongest(behind);
+                connection.deferred_level = publisher.level;
+            }
             connection.deferred += 1;
             connection.unacknowledged += u32::from(deferred.is_publish());
         }
@@ -117,7 +132,7 @@ impl Worker {
             }
             Some(Ok(committed)) => {
                 let turn = self.acknowledge_written(turn);
-                self.await_commit(turn, committed.ticket, Some(committed));
+                self.await_commit(turn, committed.ticket, Some(&committed));
             }
             // Nothing new to write: only the order behind earlier commits is kept.
             None => {
@@ -132,11 +147,17 @@ impl Worker {
     fn acknowledge_written(&mut self, mut turn: Vec<Deferred>) -> Vec<Deferred> {
         let level = self.shared.store.level();
         turn.retain_mut(|deferred| {
-            let is_publish = deferred.is_publish();
-            let connection = deferred.connection().filter(|_| is_publish);
-            let is_weaker = |key: &Key| self.connections.get(*key).is_some_and(|connection| connection.zone.level as u8 > level as u8);
-            let Some(key) = connection.filter(is_weaker) else { return true };
-            self.step_done(key, is_publish);
+            let publisher = match deferred {
+                Deferred::Publish { publisher, delivered: None, .. } | Deferred::Delay { publisher, .. } => *publisher,
+                Deferred::Refuse { publisher } => Some(*publisher),
+                _ => None,
+            };
+            let Some(publisher) = publisher.filter(|publisher| publisher.level as u8 > level as u8) else { return true };
+            // Its acknowledgements keep their order.
+            if self.connections.get(publisher.connection).is_some_and(Connection::is_awaiting) {
+                return true;
+            }
+            self.step_done(publisher.connection, true);
             match deferred {
                 Deferred::Publish { publisher, .. } | Deferred::Delay { publisher, .. } => {
                     if let Some(publisher) = publisher.take() {
@@ -154,13 +175,16 @@ impl Worker {
         turn
     }
 
-    fn await_commit(&mut self, turn: Vec<Deferred>, ticket: Ticket, committed: Option<Committed>) {
+    fn await_commit(&mut self, turn: Vec<Deferred>, ticket: Ticket, committed: Option<&Committed>) {
         let wrap = |deferred| {
-            let record = match &deferred {
-                Deferred::Publish { record, .. } => *record,
-                _ => None,
+            let (record, delivered) = match &deferred {
+                Deferred::Publish { record, delivered, .. } => (*record, delivered.as_deref()),
+                _ => (None, None),
             };
-            Pending { ticket, position: committed.zip(record).map(|(committed, record)| committed.position(record)), deferred }
+            let position = committed.zip(record).map(|(committed, record)| committed.position(record));
+            let records = delivered.map_or(&[][..], |delivered| &delivered.records);
+            let watched = records.iter().filter_map(|record| committed?.watched(*record)).collect();
+            Pending { ticket, position, watched, deferred }
         };
         self.pending.extend(turn.into_iter().map(wrap));
     }
@@ -172,8 +196,9 @@ impl Worker {
         }
         let durable = self.shared.store.durable();
         while self.pending.front().is_some_and(|pending| pending.ticket <= durable) {
-            let Some(pending) = self.pending.pop_front() else { return };
-            self.release(pending.deferred, pending.position);
+            let Some(Pending { position, watched, deferred, .. }) = self.pending.pop_front() else { return };
+            let deferred = self.await_delivery(deferred, watched);
+            self.release(deferred, position);
         }
     }
 
@@ -182,16 +207,14 @@ impl Worker {
             self.step_done(key, deferred.is_publish());
         }
         match deferred {
-            Deferred::Publish { publisher, message, targets, members, retained, .. } => {
-                if let Some(retained) = retained {
-                    self.apply_deferred(&retained);
-                }
+            Deferred::Publish { publisher, message, targets, members, .. } => {
                 if let Some(publisher) = publisher {
                     Counters::count(&self.counters.committed);
                     self.send_ack(publisher.connection, &publisher.ack());
                 }
                 self.dispatch(&message, &targets, &members, position);
             }
+            Deferred::Nothing => {}
             Deferred::Ack { connection, ack } => self.send_ack(connection, &ack),
             Deferred::SubAck { connection, ack, session, scans, .. } => {
                 self.send_with(connection, |out, version| ack.encode(out, version));
@@ -219,10 +242,7 @@ impl Worker {
         }
         let reason = ReasonCode::QuotaExceeded;
         match deferred {
-            Deferred::Publish { publisher, message, retained, .. } => {
-                if let Some(retained) = retained {
-                    self.is_latest(&retained);
-                }
+            Deferred::Publish { publisher, message, .. } => {
                 self.drop_message(&message, DropReason::StoreFailed);
                 if let Some(publisher) = publisher {
                     self.refuse_publish(Publisher { reason, ..publisher });
@@ -234,7 +254,7 @@ impl Worker {
                     self.refuse_publish(Publisher { reason, ..publisher });
                 }
             }
-            Deferred::Pump { .. } => {}
+            Deferred::Pump { .. } | Deferred::Nothing => {}
             Deferred::Refuse { publisher } => self.refuse_in_order(publisher),
             Deferred::Ack { connection, ack } => {
                 // It rested on what was not written. A PUBREL that was not kept comes again.
@@ -285,7 +305,7 @@ impl Worker {
         }
     }
 
-    fn answer_refusal(&mut self, publisher: Publisher) {
+    pub(super) fn answer_refusal(&mut self, publisher: Publisher) {
         let Some(connection) = self.connections.get(publisher.connection) else { return };
         if connection.version == Version::V5 {
             self.send_ack(publisher.connection, &publisher.ack());
@@ -296,11 +316,19 @@ impl Worker {
 }
 
 impl Deferred {
+    fn publisher_mut(&mut self) -> Option<&mut Publisher> {
+        match self {
+            Deferred::Publish { publisher, .. } | Deferred::Delay { publisher, .. } => publisher.as_mut(),
+            Deferred::Refuse { publisher } => Some(publisher),
+            _ => None,
+        }
+    }
+
     fn connection(&self) -> Option<Key> {
         match self {
             Deferred::Publish { publisher, .. } | Deferred::Delay { publisher, .. } => publisher.map(|publisher| publisher.connection),
             Deferred::Refuse { publisher } => Some(publisher.connection),
-            Deferred::Pump { .. } => None,
+            Deferred::Pump { .. } | Deferred::Nothing => None,
             Deferred::Ack { connection, .. }
             | Deferred::SubAck { connection, .. }
             | Deferred::UnsubAck { connection, .. }

@@ -55,7 +55,9 @@ impl Worker {
 
     /// As [`Worker::deliver`], with flags of the moment.
     pub(super) fn deliver_with(&mut self, target: &Target, message: &Arc<Message>, position: Option<Position>, flags: u8) {
-        let Some(resident) = self.sessions.get_mut(target.session) else { return };
+        let Some(resident) = self.sessions.get_mut(target.session) else {
+            return self.deliver_to_resting(target.session, message, flags);
+        };
         let is_shared = target.member.is_some();
         if target.no_local && !is_shared && message.from.client_id == resident.session.client.client_id {
             return self.drop_delivery(target.session, message, DropReason::NoLocal);

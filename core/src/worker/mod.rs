@@ -6,6 +6,7 @@
 //! A turn of the loop: read and handle, take the mail, commit what came together, release what has become durable,
 //! post the mail, write. Nothing is written to a socket while packets are handled.
 
+mod awaiting;
 mod connect;
 mod connection;
 mod deferred;
@@ -14,6 +15,7 @@ mod deliver;
 mod ends;
 mod input;
 mod publish;
+mod resting;
 mod retained;
 mod shared;
 mod subscribe;
@@ -31,11 +33,11 @@ use hookline_mqtt::packet::Will;
 use hookline_schemas::config::{AutoSubscribe, Delayed, SlowSubscribers, Sys};
 use hookline_schemas::event::{About, HookPoint};
 use hookline_schemas::ports::Outcome;
-use hookline_schemas::{Client, Message};
+use hookline_schemas::{Client, Message, QueueId};
 use parking_lot::Mutex;
 use rustix::event::{Timespec, epoll};
 
-use crate::HashMap;
+use crate::{HashMap, HashSet};
 use crate::authentication::Methods;
 use crate::bans::Bans;
 use crate::clock;
@@ -135,6 +137,8 @@ pub(crate) struct Worker {
     connections: Slab<Connection>,
     sessions: Slab<Resident>,
     by_client: HashMap<Arc<str>, Key>,
+    /// Sessions that are only in the store and the router, by their queues.
+    resting: HashSet<QueueId>,
     routes: RouteCache,
     timers: Timers,
     /// What this turn will commit.
@@ -143,15 +147,14 @@ pub(crate) struct Worker {
     turn: Vec<Deferred>,
     /// What waits for earlier commits to become durable.
     pending: VecDeque<Pending>,
+    /// Connections with acknowledgements that wait for a sink.
+    awaiting: Vec<Key>,
     /// Connections with bytes to write, or to be closed, at the end of the turn.
     dirty: Vec<Key>,
     /// Connections whose transport has more than its socket shows.
     more: Vec<Key>,
     /// Sessions with retained messages to get.
     scanning: VecDeque<Key>,
-    /// Topics whose retained message changes when the store has it.
-    changing: HashMap<Arc<str>, retained::Changing>,
-    retain_number: u64,
     /// Messages that wait for their time, by it.
     delayed: std::collections::BTreeSet<crate::store::DelayedKey>,
     outgoing: Vec<Vec<Mail>>,
@@ -190,16 +193,16 @@ impl Worker {
             connections: Slab::default(),
             sessions: Slab::default(),
             by_client: HashMap::default(),
+            resting: HashSet::default(),
             routes: RouteCache::default(),
             timers: Timers::default(),
             batch: Batch::default(),
             turn: Vec::new(),
             pending: VecDeque::new(),
+            awaiting: Vec::new(),
             dirty: Vec::new(),
             more: Vec::new(),
             scanning: VecDeque::new(),
-            changing: HashMap::default(),
-            retain_number: 0,
             delayed: std::collections::BTreeSet::new(),
             random: 0x9E37_79B9_7F4A_7C15 ^ u64::from(number),
             outgoing,
@@ -239,10 +242,12 @@ impl Worker {
             }
             self.run_timers();
             self.publish_delayed();
-            self.scan_retained();
             self.publish_internal();
             self.commit();
+            // The store has what this turn retained: whoever subscribed in it gets that.
+            self.scan_retained();
             self.release_durable();
+            self.release_delivered();
             // Deliveries may have raised events of their own: they are committed with what follows.
             self.publish_internal();
             self.post();
@@ -313,7 +318,7 @@ impl Worker {
         if self.shared.hooks.wants(point) {
             let mut outcome = std::mem::take(&mut self.outcome);
             self.shared.hooks.tell(point, client, about, &mut outcome);
-            self.take_outcome(&mut outcome, Admission::Open);
+            drop(self.take_outcome(&mut outcome, Admission::Open));
             self.outcome = outcome;
         }
     }
@@ -326,7 +331,7 @@ impl Worker {
         let mut outcome = std::mem::take(&mut self.outcome);
         self.shared.hooks.tell(point, client, about, &mut outcome);
         let refused = outcome.refused();
-        self.take_outcome(&mut outcome, Admission::Open);
+        drop(self.take_outcome(&mut outcome, Admission::Open));
         self.outcome = outcome;
         refused
     }

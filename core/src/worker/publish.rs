@@ -13,6 +13,7 @@ use hookline_schemas::ports::{AckMode, Outcome};
 use hookline_schemas::{Client, Message, MessageId};
 use smallvec::SmallVec;
 
+use super::awaiting::Delivered;
 use super::deferred::{Deferred, Publisher};
 use super::sys::SYS;
 use super::{Outbox, Worker, delayed};
@@ -51,6 +52,7 @@ impl Worker {
             packet_id: publish.packet_id,
             qos: publish.qos,
             reason: ReasonCode::Success,
+            level: connection.zone.level,
         });
         if let Some(publisher) = publisher.filter(|publisher| publisher.qos == QoS::ExactlyOnce)
             && self.is_repeated(session, publisher, awaiting_rel_max, await_rel_timeout_secs)?
@@ -151,40 +153,42 @@ impl Worker {
             return self.drop_message(&message, DropReason::Overload);
         }
         if let Ok(Some(delay)) = delay {
-            self.take_outcome(&mut outcome, admission);
+            drop(self.take_outcome(&mut outcome, admission));
             self.outcome = outcome;
             return self.delay(message, delay, publisher, session);
         }
-        let recorded = outcome.records().any(|(record, _)| record.ack == AckMode::Durable);
+        let zone_level = publisher.map_or(DurabilityLevel::Memory, |publisher| publisher.level);
+        let awaited = outcome.records().map(|(record, _)| record.promise).filter(|promise| promise.ack != AckMode::Accepted);
+        let of_actions = awaited.map(|promise| promise.level.unwrap_or(zone_level)).reduce(DurabilityLevel::strongest);
         let nobody = targets.is_empty() && outcome.is_empty();
-        self.take_outcome(&mut outcome, admission);
+        let delivered = self.take_outcome(&mut outcome, admission);
         self.outcome = outcome;
         if targets.is_empty() {
             self.drop_message(&message, DropReason::NoSubscribers);
         }
         let message = Arc::new(message);
-        let retained = message.retain.then(|| self.store_retained(&message, publisher.is_some()));
+        if message.retain {
+            self.store_retained(&message, publisher.is_some());
+        }
         let record = self.enqueue(&message, &targets, &members, publisher.is_none());
         let received = publisher.is_some_and(|publisher| self.store_received(session, publisher));
-        let kept = recorded || retained.is_some() || record.is_some() || received;
+        let of_sessions = (message.retain || record.is_some() || received).then_some(zone_level);
         let reason = if nobody { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success };
-        let publisher = publisher.map(|publisher| Publisher { reason, ..publisher });
+        // The strongest of what it has come to.
+        let level = of_sessions.into_iter().chain(of_actions).reduce(DurabilityLevel::strongest).unwrap_or(DurabilityLevel::Memory);
+        let publisher = publisher.map(|publisher| Publisher { reason, level, ..publisher });
         let connection = publisher.and_then(|publisher| self.connections.get(publisher.connection));
-        let (level, behind_others) = connection.map_or((DurabilityLevel::Memory, false), |c| (c.zone.level, c.deferred > 0));
+        let behind_others = connection.is_some_and(|connection| connection.deferred > 0);
         // At level memory nobody waits for the store. But a message for durable sessions is sent to them once it has its place.
-        let waits = kept && level != DurabilityLevel::Memory;
+        let waits = level != DurabilityLevel::Memory || delivered.is_some();
         let acknowledged = publisher.filter(|_| !waits && !behind_others);
         if let Some(publisher) = acknowledged {
             self.send_ack(publisher.connection, &publisher.ack());
         }
         let publisher = publisher.filter(|_| acknowledged.is_none());
         if publisher.is_some() || record.is_some() {
-            let retained = retained.map(|message| self.defer_retained(message));
-            self.defer(Deferred::Publish { publisher, message, targets, members, record, retained });
+            self.defer(Deferred::Publish { publisher, message, targets, members, record, delivered });
         } else {
-            if let Some(retained) = retained {
-                self.apply_at_once(&retained);
-            }
             self.dispatch(&message, &targets, &members, None);
         }
     }
@@ -193,7 +197,7 @@ impl Worker {
     fn is_at_a_bound(&self, message: &Message, outcome: &Outcome, targets: &Targets, members: &[Arc<Member>]) -> Option<ReasonCode> {
         let store = &self.shared.store;
         let full_action = outcome.records().any(|(record, _)| {
-            record.ack == AckMode::Durable && store.queue(record.queue).is_some_and(|queue| queue.when_full() == Some(WhenFull::Refuse))
+            record.promise.ack != AckMode::Accepted && store.queue(record.queue).is_some_and(|queue| queue.when_full() == Some(WhenFull::Refuse))
         });
         let is_full = |queue: &Queue| queue.when_full() == Some(WhenFull::Refuse);
         let full_session = targets
@@ -206,7 +210,14 @@ impl Worker {
         });
         let has_place = || self.shared.retained.has_room(message, &self.zone_of(message).limits);
         let no_place = message.retain && !message.payload.is_empty() && !has_place();
-        (full_action || full_session || full_member || no_place).then_some(ReasonCode::QuotaExceeded)
+        let no_store = || {
+            let is_stored = message.retain
+                || outcome.records().any(|(record, _)| record.promise.ack != AckMode::Accepted)
+                || targets.queues.iter().any(|target| !target.is_own(message))
+                || members.iter().any(|member| member.subscriber.queue.is_some());
+            is_stored && store.is_full()
+        };
+        (full_action || full_session || full_member || no_place || no_store()).then_some(ReasonCode::QuotaExceeded)
     }
 
     /// The zone of the client that a message is from.
@@ -217,10 +228,11 @@ impl Worker {
     /// Puts the message into the queues of durable sessions; with `skip_full` not into those at their bound.
     fn enqueue(&mut self, message: &Message, targets: &Targets, members: &[Arc<Member>], skip_full: bool) -> Option<RecordHandle> {
         let counters = &self.counters;
+        let no_store = self.shared.store.is_full();
         let wants = |queue: &Queue, flags: u8| match effective_qos(message.qos, flags) {
             // What may be lost is kept only for who is away and wants it, and never in place of what may not.
-            QoS::AtMostOnce => queue.keeps_qos0() && queue.when_full().is_none(),
-            _ if skip_full && queue.when_full() == Some(WhenFull::Refuse) => {
+            QoS::AtMostOnce => queue.keeps_qos0() && queue.when_full().is_none() && !no_store,
+            _ if skip_full && (no_store || queue.when_full() == Some(WhenFull::Refuse)) => {
                 counters.count_drop(DropReason::QueueFull);
                 false
             }
@@ -238,36 +250,26 @@ impl Worker {
         first
     }
 
-    /// Stores a retained message, or that the topic has none any more; what is to be shown once that is kept. Where there is no room
-    /// and nobody to refuse, the topic has none (section 3.3.1.3).
-    fn store_retained(&mut self, message: &Arc<Message>, is_admitted: bool) -> Arc<Message> {
+    /// Stores a retained message, or that the topic has none any more. Where there is no room and nobody to refuse, the topic has
+    /// none (section 3.3.1.3).
+    fn store_retained(&mut self, message: &Message, is_admitted: bool) {
         let zone = self.zone_of(message);
-        let mut retained = Arc::clone(message);
-        if !message.payload.is_empty() && !is_admitted && !self.shared.retained.has_room(message, &zone.limits) {
+        let has_room = is_admitted
+            || message.payload.is_empty()
+            || self.shared.retained.has_room(message, &zone.limits) && !self.shared.store.is_full();
+        if !has_room {
             Counters::count(&self.counters.retained_refused);
-            Arc::make_mut(&mut retained).payload = Bytes::new();
         }
-        if retained.payload.is_empty() {
-            self.batch.delete_retained(&message.topic);
-            return retained;
+        if message.payload.is_empty() || !has_room {
+            return self.batch.delete_retained(&message.topic);
         }
         let secs = zone.limits.retained_expiry_secs;
         if secs > 0 && message.properties.number(PropertyId::MessageExpiryInterval).is_none() {
-            Arc::make_mut(&mut retained).properties.push_number(PropertyId::MessageExpiryInterval, secs);
+            let mut limited = message.clone();
+            limited.properties.push_number(PropertyId::MessageExpiryInterval, secs);
+            return self.batch.put_retained(&limited);
         }
-        let mut bytes = Vec::with_capacity(message.payload.len() + 128);
-        encode_message(&mut bytes, &retained);
-        self.batch.put_retained(&message.topic, bytes);
-        retained
-    }
-
-    /// Shows new subscribers what was stored.
-    pub(super) fn apply_retained(&self, message: &Arc<Message>) {
-        if message.payload.is_empty() {
-            self.shared.retained.clear(&message.topic);
-        } else {
-            self.shared.retained.set(Arc::clone(message));
-        }
+        self.batch.put_retained(message);
     }
 
     /// Stores a QoS 2 identifier of a durable session with its message.
@@ -310,25 +312,33 @@ impl Worker {
     }
 
     /// Takes what hooks want into the batch, and what they want published into the line.
-    pub(super) fn take_outcome(&mut self, outcome: &mut Outcome, admission: Admission) {
+    /// Records whose delivery the publisher waits for come back.
+    pub(super) fn take_outcome(&mut self, outcome: &mut Outcome, admission: Admission) -> Option<Box<Delivered>> {
         if outcome.is_empty() {
-            return;
+            return None;
         }
+        let mut delivered: Option<Box<Delivered>> = None;
+        let no_store = self.shared.store.is_full();
         for (record, row) in outcome.records() {
             let Some(queue) = self.shared.store.queue(record.queue) else { continue };
-            let decided = admission == Admission::Decided && record.ack == AckMode::Durable;
-            match queue.when_full() {
-                Some(WhenFull::Refuse) if decided => {
-                    // Another worker has filled it since this message was admitted: it goes over the bound rather than be lost.
-                    self.batch.record(&[QueueTarget { queue: record.queue, flags: 0 }], |out| out.extend_from_slice(row));
-                }
-                None | Some(WhenFull::DropOldest) => {
-                    self.batch.record(&[QueueTarget { queue: record.queue, flags: 0 }], |out| out.extend_from_slice(row));
-                }
-                Some(WhenFull::Refuse | WhenFull::DropNewest) => {
-                    queue.count_overflow();
-                    self.shared.store.mark_dirty(&queue);
-                }
+            let decided = admission == Admission::Decided && record.promise.ack != AckMode::Accepted;
+            let is_taken = match queue.when_full() {
+                // Another worker has filled it since this message was admitted: it goes over the bound rather than be lost.
+                Some(WhenFull::Refuse) => decided,
+                Some(WhenFull::DropNewest) => false,
+                None | Some(WhenFull::DropOldest) => decided || !no_store,
+            };
+            if !is_taken {
+                queue.count_overflow();
+                self.shared.store.mark_dirty(&queue);
+                continue;
+            }
+            let handle = self.batch.record(&[QueueTarget { queue: record.queue, flags: 0 }], |out| out.extend_from_slice(row));
+            if decided && record.promise.ack == AckMode::Delivered {
+                self.batch.watch(handle);
+                let delivered = delivered.get_or_insert_default();
+                delivered.records.push(handle);
+                delivered.deadline = delivered.deadline.max(record.promise.deadline);
             }
         }
         for republish in outcome.take_republish() {
@@ -348,6 +358,7 @@ impl Worker {
             self.internal.push_back(message);
         }
         outcome.clear();
+        delivered
     }
 
     /// Publishes what hooks and ended clients want published. In the same commit as what caused it.

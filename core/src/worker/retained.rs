@@ -19,24 +19,7 @@ pub(super) struct Scan {
     /// As the router knows it.
     pub(super) filter: Box<str>,
     pub(super) flags: u8,
-    pub(super) from: Option<Arc<str>>,
-}
-
-/// A change of a topic's retained message that waits for the store.
-#[derive(Debug)]
-pub(super) struct Retain {
-    message: Arc<Message>,
-    /// The order of changes.
-    number: u64,
-}
-
-/// What is known of a topic whose retained message is about to change.
-#[derive(Debug, Default)]
-pub(super) struct Changing {
-    /// Changes that wait for the store.
-    waiting: u32,
-    /// The last one that was made at once.
-    made: u64,
+    pub(super) from: Option<Box<str>>,
 }
 
 /// Messages of one page.
@@ -45,40 +28,6 @@ const PAGE: usize = 64;
 const PAGES_MAX: usize = 16;
 
 impl Worker {
-    /// Remembers a change that waits for the store.
-    pub(super) fn defer_retained(&mut self, message: Arc<Message>) -> Retain {
-        self.retain_number += 1;
-        self.changing.entry(Arc::clone(&message.topic)).or_default().waiting += 1;
-        Retain { message, number: self.retain_number }
-    }
-
-    /// Makes a change that waits for nothing: earlier ones that still wait must not undo it.
-    pub(super) fn apply_at_once(&mut self, message: &Arc<Message>) {
-        self.retain_number += 1;
-        if let Some(changing) = self.changing.get_mut(&message.topic) {
-            changing.made = self.retain_number;
-        }
-        self.apply_retained(message);
-    }
-
-    /// Makes a change that has waited, unless a later one was made before it.
-    pub(super) fn apply_deferred(&mut self, retain: &Retain) {
-        if self.is_latest(retain) {
-            self.apply_retained(&retain.message);
-        }
-    }
-
-    /// Forgets that a change waits; whether no later one was made before it.
-    pub(super) fn is_latest(&mut self, retain: &Retain) -> bool {
-        let Some(changing) = self.changing.get_mut(&retain.message.topic) else { return true };
-        changing.waiting -= 1;
-        let is_latest = changing.made < retain.number;
-        if changing.waiting == 0 {
-            self.changing.remove(&retain.message.topic);
-        }
-        is_latest
-    }
-
     /// Begins to send what new subscriptions get.
     pub(super) fn start_scans(&mut self, session: Key, scans: Vec<Scan>) {
         if let Some(resident) = self.sessions.get_mut(session).filter(|_| !scans.is_empty()) {

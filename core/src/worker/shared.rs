@@ -70,7 +70,7 @@ impl Worker {
         let record = Some(self.batch.record(&[target], |out| encode_message(out, message)));
         let members = SmallVec::from_iter([Arc::clone(&member)]);
         let (message, targets) = (Arc::clone(message), Arc::default());
-        self.defer(Deferred::Publish { publisher: None, message, targets, members, record, retained: None });
+        self.defer(Deferred::Publish { publisher: None, message, targets, members, record, delivered: None });
     }
 
     fn choose_other(&mut self, group: &Arc<Group>, message: &Message, exclude: Address) -> Option<Arc<Member>> {

@@ -106,7 +106,11 @@ impl Worker {
         if !connection.may_subscribe(now) {
             return Ok(Some(ReasonCode::QuotaExceeded));
         }
-        let held = self.sessions.get(session).map(|resident| &resident.session.subscriptions);
+        let resident = self.sessions.get(session);
+        if self.shared.store.is_full() && resident.is_some_and(|resident| matches!(resident.outbox, Outbox::Durable { .. })) {
+            return Ok(Some(ReasonCode::QuotaExceeded));
+        }
+        let held = resident.map(|resident| &resident.session.subscriptions);
         if held.is_some_and(|held| held.len() >= limits.subscriptions_max && !held.contains_key(asked.filter.as_str())) {
             return Ok(Some(ReasonCode::QuotaExceeded));
         }

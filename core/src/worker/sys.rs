@@ -21,7 +21,7 @@ impl Worker {
         let message = Arc::new(message);
         if message.retain {
             // Not in the store: after a start it is said anew.
-            self.shared.retained.set(Arc::clone(&message));
+            self.shared.retained.set_own(Arc::clone(&message));
         }
         self.dispatch(&message, &targets, &members, None);
     }

@@ -4,6 +4,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Instant;
 
+use hookline_schemas::QueueId;
+
 use super::Worker;
 use crate::slab::Key;
 
@@ -18,6 +20,10 @@ pub(super) enum Due {
     Resume(Key),
     /// Messages may have to be sent again.
     Retry(Key),
+    /// An acknowledgement may have waited too long for a sink.
+    Delivery(Key),
+    /// A session that rests may be at its end.
+    Resting(QueueId),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -66,7 +72,7 @@ const SPARE_TIMERS: usize = 1024;
 impl Worker {
     pub(super) fn run_timers(&mut self) {
         // Timers are not removed when their connection goes: now and then those that nothing needs are swept out.
-        if self.timers.heap.len() > 4 * (self.connections.len() + self.sessions.len()) + SPARE_TIMERS {
+        if self.timers.heap.len() > 4 * (self.connections.len() + self.sessions.len() + self.resting.len()) + SPARE_TIMERS {
             let mut seen = crate::HashSet::default();
             let (connections, sessions) = (&self.connections, &self.sessions);
             // Sorted is the latest first here. The earliest of each is enough: it sets the next one where that is needed.
@@ -76,6 +82,8 @@ impl Worker {
                 Due::Resume(key) => connections.get(key).is_some() && seen.insert((1, key)),
                 Due::Retry(key) => connections.get(key).is_some() && seen.insert((2, key)),
                 Due::Session(key) => sessions.get(key).is_some() && seen.insert((3, key)),
+                Due::Delivery(key) => connections.get(key).is_some() && seen.insert((4, key)),
+                Due::Resting(queue) => self.resting.contains(&queue),
             });
             self.timers.heap = needed.collect();
         }
@@ -85,6 +93,8 @@ impl Worker {
                 Due::Session(session) => self.check_session(session),
                 Due::Resume(connection) => self.resume_reading(connection),
                 Due::Retry(connection) => self.retry(connection),
+                Due::Resting(queue) => self.check_resting(queue),
+                Due::Delivery(connection) => self.answer_awaiting(connection),
             }
         }
     }

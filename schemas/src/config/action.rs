@@ -1,9 +1,12 @@
 //! Connectors, actions and rules.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::ports::AckMode;
+use super::DurabilityLevel;
+use crate::ports::{AckMode, Promise};
 
 /// A connection to an outside system. The settings beside `type` are the connector's own.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -25,6 +28,12 @@ pub struct Action {
     /// What the publisher's acknowledgement waits for.
     #[serde(default)]
     pub ack: AckMode,
+    /// What an acknowledgement waits for in the store, in place of what the publisher's zone says.
+    #[serde(default)]
+    pub level: Option<DurabilityLevel>,
+    /// With `ack = "delivered"`: seconds that the publisher's acknowledgement waits for the sink; then it is refused.
+    #[serde(default = "ack_timeout_secs")]
+    pub ack_timeout_secs: u32,
     /// The bounds of the queue.
     #[serde(default)]
     pub queue: QueueBounds,
@@ -34,6 +43,17 @@ pub struct Action {
     /// What is written: the settings of the connector's kind. `${…}` in templates is filled from the row.
     #[serde(default)]
     pub parameters: serde_json::Map<String, serde_json::Value>,
+}
+
+fn ack_timeout_secs() -> u32 {
+    30
+}
+
+impl Action {
+    /// What it promises to publishers.
+    pub fn promise(&self) -> Promise {
+        Promise { ack: self.ack, level: self.level, deadline: Duration::from_secs(self.ack_timeout_secs.into()) }
+    }
 }
 
 /// The bounds of an action's queue.
