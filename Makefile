@@ -5,7 +5,7 @@ SHELL := /bin/bash
 CARGO_FLAGS := --release --workspace --locked
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: run build test unit check services fuzz torture bench schemas clean help
+.PHONY: run build test unit check services fuzz torture soak bench schemas clean help
 
 help:            ## Print this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -47,6 +47,9 @@ torture: build   ## Kill the broker KILLS times (1000) under load, and count wha
 	integration-tests/services up; \
 	eval "$$(integration-tests/services env)"; \
 	HOOKLINE_KILLS=$(or $(KILLS),1000) HOOKLINE_SEED=$$RANDOM cargo test $(CARGO_FLAGS) --test kill9 -- --nocapture
+
+soak: build      ## Subscribe and unsubscribe for HOURS (24): memory must not grow
+	@HOOKLINE_SOAK_HOURS=$(or $(HOURS),24) cargo test $(CARGO_FLAGS) --test attacks row_13 -- --nocapture
 
 bench: build     ## Measure against mosquitto, side by side
 	@./setup test > /dev/null

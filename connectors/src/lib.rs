@@ -19,6 +19,6 @@ mod postgres;
 mod sqlite;
 
 pub use connector::{Failure, Sink};
-pub use delivery::{ActionState, Delivery, DeliveryHandle};
+pub use delivery::{ActionState, Delivery, DeliveryHandle, Special};
 pub use kind::SettingsError;
 pub use registry::REGISTRY;

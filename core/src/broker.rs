@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::alarms::Alarms;
 use crate::authentication::Methods;
 use crate::bans::{Bans, check_ban};
 use crate::hooks::Hooks;
@@ -72,9 +73,11 @@ impl Broker {
         let zones = Zones::new(config).map_err(|errors| BrokerError::Configuration(errors.join("; ")))?;
         let rewrites = Rewrites::new(&config.rewrite).map_err(|errors| BrokerError::Configuration(errors.join("; ")))?;
         let methods = Methods::new(&config.scram).map_err(|errors| BrokerError::Configuration(errors.join("; ")))?;
+        let node: Arc<str> = config.node.name.as_str().into();
         let shared = Arc::new(Shared {
             methods,
-            node: config.node.name.as_str().into(),
+            alarms: Alarms::new(Arc::clone(&node), Arc::clone(&mailboxes[0])),
+            node,
             bans: Bans::new(&config.banned),
             rewrites,
             auto_subscribe: config.auto_subscribe.clone(),
@@ -136,7 +139,13 @@ impl Broker {
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();
         self.counters.iter().for_each(|counters| totals.add(counters));
+        totals.add_strangers(&self.shared.strangers);
         totals
+    }
+
+    /// What an operator should know now, and what was before.
+    pub fn alarms(&self) -> &Alarms {
+        &self.shared.alarms
     }
 
     /// How many connections ended for that reason before they had a session.
@@ -199,6 +208,7 @@ pub fn check(config: &Config) -> Vec<String> {
     errors.extend(Rewrites::new(&config.rewrite).err().unwrap_or_default());
     errors.extend(crate::zone::check(config));
     errors.extend(Methods::new(&config.scram).err().unwrap_or_default());
+    errors.extend(crate::recorder::check(&config.recorder));
     for (index, ban) in config.banned.iter().enumerate() {
         errors.extend(check_ban(ban).err().map(|problem| format!("banned[{index}]: {problem}")));
     }

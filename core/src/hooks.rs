@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hookline_schemas::Client;
 use hookline_schemas::event::{About, Event, HookPoint, HookSet};
+use hookline_schemas::gate::Gate;
 use hookline_schemas::ports::{Hook, Outcome};
 
 use crate::clock;
@@ -14,6 +15,8 @@ pub struct Hooks {
     node: Arc<str>,
     points: HookSet,
     hooks: Arc<[Arc<dyn Hook>]>,
+    has_clock: bool,
+    gate: Option<Arc<dyn Gate>>,
 }
 
 impl std::fmt::Debug for Hooks {
@@ -26,7 +29,30 @@ impl Hooks {
     /// Registers hooks; they are called in this order.
     pub fn new(node: &str, hooks: Vec<Arc<dyn Hook>>) -> Hooks {
         let points = hooks.iter().fold(HookSet::EMPTY, |points, hook| points.union(hook.points()));
-        Hooks { node: node.into(), points, hooks: hooks.into() }
+        let has_clock = hooks.iter().any(|hook| hook.has_clock());
+        Hooks { node: node.into(), points, hooks: hooks.into(), has_clock, gate: None }
+    }
+
+    /// Puts a gate before all of them, which every message passes.
+    #[must_use]
+    pub fn behind(mut self, gate: Arc<dyn Gate>) -> Hooks {
+        self.gate = Some(gate).filter(|gate| !gate.is_open());
+        self
+    }
+
+    /// What messages pass first.
+    pub(crate) fn gate(&self) -> Option<&Arc<dyn Gate>> {
+        self.gate.as_ref()
+    }
+
+    /// Whether somebody wants to be told the time.
+    pub(crate) fn has_clock(&self) -> bool {
+        self.has_clock
+    }
+
+    /// Tells the time to those who want it.
+    pub(crate) fn tick(&self, now_ms: u64, outcome: &mut Outcome) {
+        self.hooks.iter().filter(|hook| hook.has_clock()).for_each(|hook| hook.tick(now_ms, outcome));
     }
 
     /// Whether anybody listens.

@@ -2,6 +2,8 @@
 //!
 //! In the order of the line:
 
+/// What an operator should know now.
+mod alarms;
 /// Enhanced authentication.
 pub mod authentication;
 /// Who may not connect, and from where one may.
@@ -20,6 +22,8 @@ pub mod listener;
 mod mailbox;
 /// Counters.
 mod metrics;
+/// Records messages and events.
+mod recorder;
 /// Retained messages.
 mod retained;
 /// Changes of topics.
@@ -43,8 +47,10 @@ mod worker;
 /// Limits and behaviour, by listener.
 mod zone;
 
+pub use alarms::{Alarm, Alarms};
 pub use broker::{Broker, BrokerError, check, store_settings};
 pub use hooks::Hooks;
+pub use recorder::{Recorder, RecorderStats};
 pub use metrics::{Counters, Totals, Turned};
 
 /// The maps of this crate: keys are not chosen by strangers to collide, thanks to a random seed.

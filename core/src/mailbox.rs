@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use hookline_mqtt::packet::Connect;
+use hookline_schemas::event::Alarm;
 use hookline_schemas::ports::Outcome;
 use hookline_schemas::{Client, Message};
 use parking_lot::Mutex;
@@ -28,6 +29,8 @@ pub(crate) enum Mail {
     DeliverShared { message: Arc<Message>, member: Arc<Member>, position: Option<Position>, repeated: bool },
     /// A message of the broker's own, to be published from here.
     Publish(Box<Message>),
+    /// An alarm has begun or ended: hooks are to be told.
+    Alarm(Box<Alarm>),
     /// Commits have become durable.
     Durable,
     /// Take the connections down in good order, then end.

@@ -2,7 +2,9 @@
 //! before a client has a worker is counted for all together.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use hookline_mqtt::ReasonCode;
 use hookline_schemas::event::DropReason;
 
 use crate::clock;
@@ -16,6 +18,8 @@ macro_rules! counters {
             dropped: [AtomicU64; DropReason::ALL.len()],
             packets_received: [AtomicU64; 16],
             packets_sent: [AtomicU64; 16],
+            /// The longest turn since it was looked at last, milliseconds; 0: none was long.
+            long_turn_ms: AtomicU64,
         }
 
         /// The sums of all workers, at one moment.
@@ -69,6 +73,8 @@ counters! {
     sent_qos1: "messages/qos1/sent";
     /// At QoS 2.
     sent_qos2: "messages/qos2/sent";
+    /// Messages that were published: by clients, wills and rules; delayed ones when they come, and when they are due.
+    published: "messages/publish";
     /// Messages that subscribers acknowledged.
     acked: "messages/acked";
     /// Messages that wait for their time.
@@ -87,6 +93,30 @@ counters! {
     refused: "packets/publish/refused";
     /// Of those, because a sink did not take the message in time.
     undelivered: "packets/publish/undelivered";
+    /// Of those, because the client has no right to it.
+    publish_auth_errors: "packets/publish/auth_error";
+    /// QoS 2: publishes under an identifier that still waits for its PUBREL.
+    publish_in_use: "packets/publish/inuse";
+    /// Acknowledgements of nothing that is on its way: PUBACK.
+    puback_missed: "packets/puback/missed";
+    /// PUBREC.
+    pubrec_missed: "packets/pubrec/missed";
+    /// PUBREL.
+    pubrel_missed: "packets/pubrel/missed";
+    /// PUBCOMP.
+    pubcomp_missed: "packets/pubcomp/missed";
+    /// CONNECTs that were refused.
+    connack_errors: "packets/connack/error";
+    /// Of those, because of the name, what was to prove it, or a missing right.
+    connack_auth_errors: "packets/connack/auth_error";
+    /// Publishes and subscriptions that a client was allowed.
+    allowed: "authorization/allow";
+    /// Those that it was not.
+    denied: "authorization/deny";
+    /// SUBSCRIBEs of which a filter was refused.
+    subscribe_errors: "packets/subscribe/error";
+    /// Of those, because the client has no right to it.
+    subscribe_auth_errors: "packets/subscribe/auth_error";
     /// Acknowledgements that waited for the store.
     committed: "messages/committed";
     /// Packets that broke the protocol.
@@ -111,7 +141,19 @@ counters! {
     shared_subscribed: "client/subscribe/shared";
     /// Of those that ended, shared ones.
     shared_unsubscribed: "client/unsubscribe/shared";
+    /// Of those that were made, those of durable sessions.
+    durable_subscribed: "client/subscribe/durable";
+    /// Of those that ended, those of durable sessions.
+    durable_unsubscribed: "client/unsubscribe/durable";
 }
+
+/// A turn of a worker is long from here on: all its clients have waited for it.
+const LONG_TURN: Duration = Duration::from_millis(240);
+
+/// The type of a CONNECT packet.
+pub(crate) const CONNECT: usize = 1;
+/// The type of a CONNACK packet.
+pub(crate) const CONNACK: usize = 2;
 
 /// What the packet types are called below `metrics/packets/`.
 const PACKET_NAMES: [&str; 16] = [
@@ -156,6 +198,29 @@ impl Counters {
     pub(crate) fn count_sent(&self, first: u8) {
         Counters::count(&self.packets_sent[usize::from(first >> 4)]);
     }
+
+    /// Counts a CONNECT that is refused.
+    pub(crate) fn count_connack_error(&self, reason: ReasonCode) {
+        Counters::count(&self.connack_errors);
+        Counters::add(&self.connack_auth_errors, u64::from(is_auth_error(reason)));
+    }
+
+    /// Takes note of how long a turn took.
+    pub(crate) fn note_turn(&self, took: Duration) {
+        if took >= LONG_TURN {
+            self.long_turn_ms.fetch_max(took.as_millis() as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// The longest turn since the last call, milliseconds, where one was long.
+    pub(crate) fn take_long_turn(&self) -> Option<u64> {
+        Some(self.long_turn_ms.swap(0, Ordering::Relaxed)).filter(|ms| *ms > 0)
+    }
+}
+
+/// Whether it was the name, what was to prove it, or a missing right.
+fn is_auth_error(reason: ReasonCode) -> bool {
+    matches!(reason, ReasonCode::NotAuthorized | ReasonCode::BadUserNameOrPassword)
 }
 
 impl Totals {
@@ -177,6 +242,20 @@ impl Totals {
     /// Shared subscriptions now.
     pub fn shared_subscriptions(&self) -> u64 {
         self.shared_subscribed.saturating_sub(self.shared_unsubscribed)
+    }
+
+    /// Subscriptions of durable sessions now.
+    pub fn durable_subscriptions(&self) -> u64 {
+        self.durable_subscribed.saturating_sub(self.durable_unsubscribed)
+    }
+
+    /// Adds the CONNECTs that were answered before their clients had a worker.
+    pub(crate) fn add_strangers(&mut self, strangers: &Strangers) {
+        let answered = strangers.answered.load(Ordering::Relaxed);
+        self.packets_received[CONNECT] += answered;
+        self.packets_sent[CONNACK] += answered;
+        self.connack_errors += answered;
+        self.connack_auth_errors += strangers.auth_errors.load(Ordering::Relaxed);
     }
 
     /// Everything that is counted, by its topic below `metrics/`.
@@ -250,6 +329,10 @@ turned_away! {
 pub(crate) struct Strangers {
     turned: [AtomicU64; Turned::ALL.len()],
     told_at_ms: [AtomicU64; Turned::ALL.len()],
+    /// CONNACKs that refuse.
+    answered: AtomicU64,
+    /// Of those, because of the name, what was to prove it, or a missing right.
+    auth_errors: AtomicU64,
 }
 
 /// How often connections that are turned away are logged, at most, for each reason.
@@ -262,6 +345,12 @@ impl Strangers {
         let told_at_ms = &self.told_at_ms[turned as usize];
         let (now, last) = (clock::now_ms(), told_at_ms.load(Ordering::Relaxed));
         now.abs_diff(last) >= LOG_INTERVAL_MS && told_at_ms.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// Counts a CONNECT that is refused with a CONNACK.
+    pub(crate) fn count_connack_error(&self, reason: ReasonCode) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+        self.auth_errors.fetch_add(u64::from(is_auth_error(reason)), Ordering::Relaxed);
     }
 
     /// How many there were for that reason.

@@ -1,9 +1,15 @@
 //! The binary: reads the configuration, puts the parts together, and has the small tools around the broker.
 
+/// The REST API.
+mod api;
+/// A statement over what was recorded.
+mod backtest;
 /// The command line.
 mod command;
 /// The configuration: file, environment, command line.
 mod config;
+/// How a command reaches a running broker.
+mod control;
 /// The broker, put together and taken down.
 mod serve;
 

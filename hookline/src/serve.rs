@@ -1,5 +1,6 @@
 //! The broker, put together from its configuration, and taken down in the order of the line.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,11 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use hookline_connectors::{Delivery, DeliveryHandle, Sink, kind, registry};
+use hookline_connectors::{Delivery, DeliveryHandle, Sink, Special, kind, registry};
 use hookline_core::store::{ActionQueue, Bounds, Store};
-use hookline_core::{Broker, Hooks};
-use hookline_rules::{Engine, Targets};
-use hookline_schemas::QueueId;
+use hookline_core::{Broker, Hooks, Recorder};
+use hookline_rules::function::{KvBackend, install_kv_backend};
+use hookline_rules::schema::{self, Registry};
+use hookline_rules::{Engine, Ingress, Targets};
+use hookline_schemas::ports::{Hook, StateStore};
+use hookline_schemas::{QueueId, Template};
 use hookline_schemas::config::{Config, Log, LogFormat};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
@@ -20,6 +24,7 @@ use tracing_subscriber::filter::Targets as LogFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::api::Api;
 use crate::config::{self, Errors, Loaded, Sources};
 
 /// How long a clean end waits for the sinks to take what is left; the rest stays in the store.
@@ -43,13 +48,23 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
     let opened = Store::open(&config.node.data_dir, &config.node.name, &hookline_core::store_settings(&config))?;
     let store = Arc::clone(&opened.store);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("service").build()?;
+    let recorder = Recorder::start(&config.recorder, &store).context("cannot start the recorder")?;
     let served = runtime.block_on(async {
         let (targets, sinks) = actions(&config, &store)?;
-        let engine = Arc::new(Engine::new(&config.rules, &targets).map_err(|errors| anyhow::anyhow!("{}", errors[0]))?);
-        let hooks = Hooks::new(&config.node.name, vec![Arc::<Engine>::clone(&engine)]);
+        let state: Arc<dyn StateStore> = Arc::<Store>::clone(&store);
+        if config.rule_engine.kv_store_durable {
+            install_kv_backend(Box::new(KvTable(Arc::clone(&state)))).context("rule_engine.kv_store_durable")?;
+        }
+        let ingress = ingress(&config).map_err(|errors| anyhow::anyhow!("{}", errors.join("; ")))?;
+        let engine = Engine::new(&config.rules, &targets, Some(&state)).map_err(|errors| anyhow::anyhow!("{}", errors[0]))?;
+        let engine = Arc::new(engine);
+        let mut told: Vec<Arc<dyn Hook>> = vec![Arc::<Engine>::clone(&engine)];
+        told.extend(recorder.as_ref().map(Recorder::hook));
+        let hooks = Hooks::new(&config.node.name, told).behind(Arc::new(ingress));
         let mut stop = Stop::new()?;
         let broker = Broker::start(&config, opened, hooks)?;
         let deliveries: Vec<DeliveryHandle> = sinks.into_iter().map(|start| start()).collect();
+        let api = Api::start(&config.node.data_dir, Arc::clone(&store));
         greet(&origin, &data_dir, &config, broker.addresses());
         let listeners: Vec<String> = broker.addresses().iter().map(|(name, address)| format!("{name}={address}")).collect();
         tracing::info!(listeners = listeners.join(" "), data = %data_dir, "hookline is ready");
@@ -65,8 +80,12 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
         // Nothing below may wait longer: what is not done then is left to the next start.
         let deadline = Instant::now() + Duration::from_secs(config.node.stop_timeout_secs);
         last_resort(deadline);
+        if let Some(api) = api {
+            api.stop().await;
+        }
         let totals = broker.totals();
         broker.stop().await;
+        engine.keep();
         drain(&deliveries).await;
         for stats in engine.stats() {
             tracing::info!(
@@ -74,7 +93,9 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
                 matched = stats.matched,
                 passed = stats.passed,
                 no_result = stats.no_result,
-                failed = stats.failed,
+                exception = stats.exception,
+                actions = stats.actions_total,
+                actions_failed = stats.actions_failed,
                 "rule"
             );
         }
@@ -94,6 +115,10 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
         tracing::info!(connected = totals.connected, received = totals.received, sent = totals.sent, refused = totals.refused, "stopped");
         anyhow::Ok(())
     });
+    // The workers are gone: what they gave it is all.
+    if let Some(stats) = recorder.map(Recorder::stop) {
+        tracing::info!(seen = stats.seen, recorded = stats.recorded, dropped = stats.dropped, "recorder");
+    }
     store.close();
     served.map(|()| ExitCode::SUCCESS)
 }
@@ -115,11 +140,48 @@ pub(crate) fn check(config: &Config) -> Result<(), Errors> {
     }
     errors.extend(hookline_core::check(config));
     let targets: Targets = config.actions.iter().map(|(name, action)| (name.clone(), (QueueId(0), action.promise()))).collect();
-    if let Err(problems) = Engine::new(&config.rules, &targets) {
+    if let Err(problems) = Engine::new(&config.rules, &targets, None) {
         errors.extend(problems.iter().map(ToString::to_string));
     }
+    for (name, action) in &config.actions {
+        for fallback in action.fallback_actions.iter().filter(|fallback| !config.actions.contains_key(*fallback) || *fallback == name) {
+            errors.push(format!("actions.{name}.fallback_actions: \"{fallback}\" must be another action in [actions]"));
+        }
+    }
+    errors.extend(ingress(config).err().unwrap_or_default());
     errors.dedup();
     if errors.is_empty() { Ok(()) } else { Err(Errors { origin: "the configuration".into(), errors }) }
+}
+
+/// What messages pass before rules hear of them, and the schemas that it uses; those are what rules use from now on, too.
+fn ingress(config: &Config) -> Result<Ingress, Vec<String>> {
+    let registry = Registry::new(&config.schemas, &|path| std::fs::read_to_string(path))
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    let ingress = Ingress::new(&config.node.name, &config.validations, &config.transformations, &registry)
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    schema::install(Arc::new(registry));
+    Ok(ingress)
+}
+
+/// What `kv_store_put` remembers, in the store.
+struct KvTable(Arc<dyn StateStore>);
+
+/// Where it is there.
+const KV_PREFIX: &[u8] = b"kv/";
+
+impl KvBackend for KvTable {
+    fn load(&self) -> std::io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let pairs = self.0.load(KV_PREFIX).map_err(std::io::Error::other)?;
+        Ok(pairs.into_iter().map(|(key, value)| (key[KV_PREFIX.len()..].to_vec(), value)).collect())
+    }
+
+    fn put(&self, key: &[u8], value: &[u8]) -> std::io::Result<()> {
+        self.0.keep(&[KV_PREFIX, key].concat(), Some(value)).map_err(std::io::Error::other)
+    }
+
+    fn delete(&self, key: &[u8]) -> std::io::Result<()> {
+        self.0.keep(&[KV_PREFIX, key].concat(), None).map_err(std::io::Error::other)
+    }
 }
 
 /// The sink of an action, not connected yet.
@@ -152,14 +214,21 @@ type StartDelivery = Box<dyn FnOnce() -> DeliveryHandle>;
 fn actions(config: &Config, store: &Arc<Store>) -> anyhow::Result<(Targets, Vec<StartDelivery>)> {
     let mut targets = Targets::new();
     let mut starts: Vec<StartDelivery> = Vec::new();
+    let mut queues = BTreeMap::new();
     for (name, action) in &config.actions {
         let bounds = Bounds { records_max: action.queue.records_max, bytes_max: action.queue.bytes_max, when_full: action.queue.when_full };
         let queue = store.action_queue(name, bounds)?;
         targets.insert(name.clone(), (queue.id(), action.promise()));
+        queues.insert(name, queue);
+    }
+    for (name, action) in &config.actions {
+        let queue = Arc::clone(&queues[name]);
+        let fallback = action.fallback_actions.iter().filter_map(|name| queues.get(name)).map(|queue| queue.id()).collect();
+        let special = Special { fallback, undefined_as_text: action.undefined_as_text.then(|| placeholders(&action.parameters)) };
         let sink = sink(config, name).map_err(|errors| anyhow::anyhow!("{}", errors.join("; ")))?;
         let reader = Arc::new(ActionQueue::new(Arc::clone(store), queue));
         let (name, settings) = (name.clone(), action.delivery.clone());
-        starts.push(Box::new(move || Delivery::start(&name, reader, sink, settings)));
+        starts.push(Box::new(move || Delivery::start(&name, reader, sink, settings, special)));
     }
     for queue in store.queues() {
         let orphaned = queue.kind() == hookline_core::store::QueueKind::Action && !config.actions.contains_key(queue.name());
@@ -172,6 +241,25 @@ fn actions(config: &Config, store: &Arc<Store>) -> anyhow::Result<(Targets, Vec<
         }
     }
     Ok((targets, starts))
+}
+
+/// Every placeholder in the templates of an action.
+fn placeholders(parameters: &serde_json::Map<String, serde_json::Value>) -> Vec<Vec<String>> {
+    fn collect(value: &serde_json::Value, found: &mut Vec<Vec<String>>) {
+        match value {
+            serde_json::Value::String(text) => {
+                let template = Template::parse(text).ok();
+                let paths = template.iter().flat_map(Template::paths);
+                found.extend(paths.map(|path| path.iter().map(ToString::to_string).collect()));
+            }
+            serde_json::Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
+            serde_json::Value::Object(map) => map.values().for_each(|value| collect(value, found)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    parameters.values().for_each(|value| collect(value, &mut found));
+    found
 }
 
 fn start_log(settings: &Log) -> anyhow::Result<()> {

@@ -131,6 +131,11 @@ impl Broker {
         self.child.wait().expect("the broker ends");
     }
 
+    /// Waits until it ends by itself; what it ended with.
+    pub fn ended(mut self) -> ExitStatus {
+        eventually("the broker ends", START, || self.child.try_wait().expect("the broker can be waited for"))
+    }
+
     /// SIGTERM, and what it ended with.
     pub fn stop(mut self) -> ExitStatus {
         let pid = self.child.id().to_string();
@@ -167,8 +172,10 @@ pub fn run_with_input(arguments: &[&str], input: &str) -> (Option<i32>, String) 
 /// The accounts in a store whose broker is not running: `(kind, name)` and the account.
 pub fn ledgers(folder: &Path) -> Vec<serde_json::Value> {
     let data = folder.join("data");
-    let (code, out, error) = run(&["store", "stats", "--json", "--data", data.to_str().expect("a path in UTF-8")]);
-    let ledgers: Vec<serde_json::Value> = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}\n{error}"));
+    let (code, out, error) = run(&["store", "stats", "--json", "--limit", "0", "--data", data.to_str().expect("a path in UTF-8")]);
+    let mut stats: serde_json::Value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}\n{error}"));
     assert_eq!(code, Some(0), "a ledger does not balance: {out}");
+    let mut ledgers: Vec<serde_json::Value> = serde_json::from_value(stats["queues"].take()).expect("a list");
+    ledgers.sort_by_key(|ledger| [&ledger["kind"], &ledger["name"]].map(|text| text.as_str().unwrap_or_default().to_owned()));
     ledgers
 }

@@ -2,6 +2,8 @@
 
 /// The broker, as a process.
 pub mod broker;
+/// Rounds of load on a broker that ends in the middle of it, and the account.
+pub mod campaign;
 /// Certificates, as files.
 pub mod certificates;
 /// Power cuts and failing file calls.

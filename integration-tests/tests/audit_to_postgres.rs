@@ -108,7 +108,7 @@ fn a_row_that_the_table_refuses_becomes_a_dead_letter_and_the_others_arrive() {
     let ledgers = broker::ledgers(folder.path());
     assert_eq!((ledgers[0]["delivered"].as_u64(), ledgers[0]["dead_lettered"].as_u64()), (Some(299), Some(1)));
     let data = folder.path().join("data");
-    let (code, out, _) = broker::run(&["dlq", "list", "readings", "--data", data.to_str().expect("UTF-8")]);
+    let (code, out, _) = broker::run(&["dlq", "list", "readings", "--json", "--data", data.to_str().expect("UTF-8")]);
     let letter: serde_json::Value = serde_json::from_str(out.trim()).expect("one letter");
     assert_eq!((code, letter["row"]["seq"].as_u64()), (Some(0), Some(150)));
     assert!(letter["error"].as_str().is_some_and(|error| error.contains("null")), "{letter}");

@@ -18,12 +18,35 @@ impl SqlError {
 
 /// An evaluation that failed: the event does not fit the statement.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct EvalError(pub String);
+#[error("{problem}")]
+pub struct EvalError {
+    pub kind: EvalErrorKind,
+    pub problem: String,
+}
+
+/// What kind of failure an evaluation met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EvalErrorKind {
+    /// A value has the wrong type, or a result does not exist.
+    Value,
+    /// The evaluation would take more steps or memory than one event may.
+    Budget,
+}
 
 impl EvalError {
+    /// A value that cannot be computed.
     pub(crate) fn new(problem: impl Into<String>) -> EvalError {
-        EvalError(problem.into())
+        EvalError { kind: EvalErrorKind::Value, problem: problem.into() }
+    }
+
+    /// A bound that was hit.
+    pub(crate) fn budget(problem: impl Into<String>) -> EvalError {
+        EvalError { kind: EvalErrorKind::Budget, problem: problem.into() }
+    }
+
+    /// The same error, with the name of the function that it comes from.
+    pub(crate) fn within(self, function: &str) -> EvalError {
+        EvalError { kind: self.kind, problem: format!("{function}: {}", self.problem) }
     }
 }
 

@@ -8,10 +8,14 @@ mod context;
 mod engine;
 /// Where in a statement something is wrong, and what.
 pub mod error;
-/// A plan and an event to a row.
+/// A plan and an event to rows.
 mod eval;
 /// The built-in functions, one table.
 pub mod function;
+/// What happens to messages before rules hear of them.
+mod ingress;
+/// JSON to values.
+mod json;
 /// Text to tokens.
 mod lexer;
 /// What operators do to values.
@@ -20,7 +24,15 @@ mod operator;
 mod parser;
 /// The tree, checked and resolved, ready to be evaluated.
 mod plan;
+/// Named schemas of payloads.
+pub mod schema;
+/// Statements that are tried.
+pub mod trial;
+/// Aggregates over time.
+pub mod window;
 
-pub use engine::{Engine, EngineError, RuleStats, Targets};
-pub use error::SqlError;
+pub use engine::{Engine, EngineError, Failure, RuleStats, Targets};
+pub use error::{EvalError, SqlError};
+pub use eval::Rows;
+pub use ingress::{Ingress, IngressError, StepKind, StepStats};
 pub use plan::Statement;

@@ -4,6 +4,8 @@
 pub mod config;
 /// What happened: hook points, their events, and the columns that rules see.
 pub mod event;
+/// What a message passes before hooks are told of it.
+pub mod gate;
 /// The message and the client it came from.
 pub mod message;
 /// The traits through which the crates meet.

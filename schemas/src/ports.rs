@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hookline_mqtt::{QoS, ReasonCode};
+use hookline_mqtt::{Properties, QoS, ReasonCode};
 
 use crate::config::DurabilityLevel;
 use crate::event::{Event, HookSet};
@@ -24,6 +24,30 @@ pub trait Hook: Send + Sync {
 
     /// One event. What is to follow from it goes into `outcome`.
     fn on(&self, event: &Event<'_>, outcome: &mut Outcome);
+
+    /// Whether time alone makes something follow. Asked once, when the hook is registered.
+    fn has_clock(&self) -> bool {
+        false
+    }
+
+    /// What has become due by now, milliseconds since the Unix epoch. Called about ten times a second where [`Hook::has_clock`]
+    /// says so, by one thread.
+    fn tick(&self, _now_ms: u64, _outcome: &mut Outcome) {}
+}
+
+/// A place for what hooks want to keep over a restart: small values, by key. Writes wait for no disk.
+pub trait StateStore: Send + Sync {
+    /// All keys that begin so, with their values.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    fn load(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, QueueError>;
+
+    /// Sets a key; without a value it is removed.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn keep(&self, key: &[u8], value: Option<&[u8]>) -> Result<(), QueueError>;
 }
 
 /// What hooks want to follow from an event. Reused from event to event, so that steady state allocates nothing.
@@ -83,6 +107,7 @@ pub struct Republish {
     pub payload: Bytes,
     pub qos: QoS,
     pub retain: bool,
+    pub properties: Properties,
     /// Rules that have republished it in a row, this one included.
     pub hops: u8,
 }
@@ -151,6 +176,9 @@ pub trait QueueReader: Send + Sync {
 
     /// Moves the record at the front into the dead-letter queue: there first, then out of the queue.
     fn dead_letter(&self, sequence: u64, bytes: u64, error: &str) -> Result<(), QueueError>;
+
+    /// Moves the record at the front to the queues of other actions, which get it in place of the dead letters.
+    fn hand_over(&self, sequence: u64, bytes: u64, row: &Value, queues: &[QueueId]) -> Result<(), QueueError>;
 
     /// The account of the queue.
     fn ledger(&self) -> Ledger;

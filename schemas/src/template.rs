@@ -73,6 +73,14 @@ impl Template {
         }
     }
 
+    /// The placeholders, without that of the whole row.
+    pub fn paths(&self) -> impl Iterator<Item = &[Box<str>]> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Path(path) if !path.is_empty() => Some(&path[..]),
+            _ => None,
+        })
+    }
+
     /// The value of a template that is one placeholder and nothing else; its type is kept.
     pub fn value<'a>(&'a self, row: &'a Value) -> Option<&'a Value> {
         match self.parts.as_slice() {

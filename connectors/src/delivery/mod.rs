@@ -8,6 +8,7 @@
 //! into the dead-letter queue.
 
 mod backoff;
+mod compatible;
 mod worker;
 
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use hookline_schemas::QueueId;
 use hookline_schemas::config::Delivery as Settings;
 use hookline_schemas::ports::{Ledger, QueueReader};
 use tokio::sync::watch;
@@ -32,6 +34,15 @@ pub enum ActionState {
     Connected,
     /// Its sink does not take anything for now; the records wait.
     Disconnected { error: String, attempts: u64 },
+}
+
+/// What an action wants beside batches and attempts.
+#[derive(Debug, Clone, Default)]
+pub struct Special {
+    /// The queues of other actions that get what the sink refuses for good, in place of the dead letters.
+    pub fallback: Vec<QueueId>,
+    /// Missing values of these placeholders, and of the whole row, are the text `undefined`.
+    pub undefined_as_text: Option<Vec<Vec<String>>>,
 }
 
 /// Starts deliveries.
@@ -55,10 +66,10 @@ impl std::fmt::Debug for DeliveryHandle {
 
 impl Delivery {
     /// Delivers from `queue` to `sink` until it is stopped.
-    pub fn start(name: &str, queue: Arc<dyn QueueReader>, sink: Box<dyn Sink>, settings: Settings) -> DeliveryHandle {
+    pub fn start(name: &str, queue: Arc<dyn QueueReader>, sink: Box<dyn Sink>, settings: Settings, special: Special) -> DeliveryHandle {
         let (state_out, state) = watch::channel(ActionState::Connecting);
         let (stop, stop_in) = watch::channel(false);
-        let worker = Worker::new(name, Arc::clone(&queue), sink, settings, state_out, stop_in);
+        let worker = Worker::new(name, Arc::clone(&queue), sink, settings, special, state_out, stop_in);
         DeliveryHandle { name: name.to_owned(), queue, state, stop, task: tokio::spawn(worker.run()) }
     }
 }

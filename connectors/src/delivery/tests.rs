@@ -59,6 +59,11 @@ impl QueueReader for MemoryQueue {
         self.settled.lock().expect("lock").delivered += self.pop_through(sequence);
     }
 
+    fn hand_over(&self, sequence: u64, _: u64, _: &Value, _: &[QueueId]) -> Result<(), QueueError> {
+        self.settled.lock().expect("lock").dead_lettered += self.pop_through(sequence);
+        Ok(())
+    }
+
     fn dead_letter(&self, sequence: u64, _: u64, _: &str) -> Result<(), QueueError> {
         self.dead.lock().expect("lock").push(sequence);
         self.settled.lock().expect("lock").dead_lettered += self.pop_through(sequence);
@@ -109,7 +114,7 @@ async fn deliver(count: u64, poison: &[u64], failures: Vec<Failure>) -> (Arc<Mem
     let queue = MemoryQueue::of(count);
     let arrived = Arc::new(Mutex::new(Vec::new()));
     let sink = ScriptedSink { poison: poison.to_vec(), failures: failures.into(), arrived: Arc::clone(&arrived) };
-    let handle = Delivery::start("a", Arc::<MemoryQueue>::clone(&queue), Box::new(sink), Settings::default());
+    let handle = Delivery::start("a", Arc::<MemoryQueue>::clone(&queue), Box::new(sink), Settings::default(), Special::default());
     while queue.ledger().pending > 0 {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }

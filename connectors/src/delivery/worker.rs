@@ -9,7 +9,7 @@ use hookline_schemas::ports::{BoxFuture, QueueReader, Unreadable};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::ActionState;
+use super::{ActionState, Special, compatible};
 use super::backoff::Backoff;
 use crate::connector::{Failure, Sink};
 
@@ -23,6 +23,7 @@ pub(super) struct Worker {
     queue: Arc<dyn QueueReader>,
     sink: Box<dyn Sink>,
     settings: Settings,
+    special: Special,
     state: watch::Sender<ActionState>,
     stop: watch::Receiver<bool>,
     connected: bool,
@@ -35,11 +36,12 @@ impl Worker {
         queue: Arc<dyn QueueReader>,
         sink: Box<dyn Sink>,
         settings: Settings,
+        special: Special,
         state: watch::Sender<ActionState>,
         stop: watch::Receiver<bool>,
     ) -> Worker {
         let backoff = Backoff::new(Duration::from_millis(settings.retry_initial_ms), Duration::from_millis(settings.retry_max_ms));
-        Worker { name: name.to_owned(), queue, sink, settings, state, stop, connected: false, backoff }
+        Worker { name: name.to_owned(), queue, sink, settings, special, state, stop, connected: false, backoff }
     }
 
     pub(super) async fn run(mut self) {
@@ -114,7 +116,12 @@ impl Worker {
         let mut batch = Vec::with_capacity(records.len());
         for record in records {
             match record {
-                Ok(record) => batch.push(record),
+                Ok(mut record) => {
+                    if let Some(paths) = &self.special.undefined_as_text {
+                        compatible::fill(&mut record.row, paths);
+                    }
+                    batch.push(record);
+                }
                 Err(unreadable) => {
                     // What comes before it is settled first: the front only moves forward.
                     if self.settle(&batch).await {
@@ -149,7 +156,7 @@ impl Worker {
                     self.is_well();
                 }
                 Err(Failure::Reject(error)) => match part {
-                    [record] => match self.bury(record.sequence, record.bytes, &record.hookline_id, &error) {
+                    [record] => match self.put_away(record, &error) {
                         Ok(()) => drop(parts.pop()),
                         Err(failure) => self.pause(&failure).await,
                     },
@@ -173,6 +180,19 @@ impl Worker {
             let bytes = records.iter().map(|record| u64::from(record.bytes)).sum();
             self.queue.delivered(last.sequence, bytes);
         }
+    }
+
+    /// Puts a record that the sink refuses for good away: to the actions that take it then, else to the dead letters.
+    fn put_away(&self, record: &Record, error: &str) -> Result<(), Failure> {
+        if self.special.fallback.is_empty() {
+            return self.bury(record.sequence, record.bytes, &record.hookline_id, error);
+        }
+        self.queue
+            .hand_over(record.sequence, record.bytes.into(), &record.row, &self.special.fallback)
+            .map_err(|error| Failure::Retry(format!("cannot hand a record over: {error}")))?;
+        let hookline_id = &record.hookline_id;
+        tracing::warn!(action = self.name, hookline_id, error, "record was rejected; the fallback actions have it");
+        Ok(())
     }
 
     /// Puts the record at the front away, into the dead-letter queue.

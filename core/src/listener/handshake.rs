@@ -93,6 +93,12 @@ impl Listener {
         let is_claimed = proof.is_none() && connect.username.as_deref().is_some_and(|name| self.shared.methods.know(name));
         let is_anonymous = proof.is_none() && client.certificate.is_none() && !self.zone.limits.allow_anonymous;
         let allowed = if is_claimed || is_anonymous { Err(ReasonCode::NotAuthorized) } else { self.log_in(&client, &mut outcome) };
+        let login = About::Login {
+            reason: allowed.err().unwrap_or(ReasonCode::Success),
+            is_superuser: false,
+            is_anonymous: proof.is_none() && client.certificate.is_none(),
+        };
+        self.shared.hooks.tell(HookPoint::ClientLogin, &client, login, &mut outcome);
         if let Err(reason) = allowed {
             self.shared.hooks.tell(HookPoint::ClientConnack, &client, About::Answer(reason), &mut outcome);
             self.record(&outcome);
@@ -347,6 +353,7 @@ impl Listener {
     /// Answers a CONNECT that is refused, where the version has a word for it.
     async fn answer(&self, transport: &mut Transport, version: Option<Version>, refusal: Refusal) {
         let Some(version) = version else { return };
+        self.shared.strangers.count_connack_error(refusal.reason);
         let mut out = Vec::new();
         ConnAck { session_present: false, reason: refusal.reason, properties: refusal.properties }.encode(&mut out, version);
         let answer = async {

@@ -139,6 +139,8 @@ pub(crate) struct Router {
     exact_versions: Vec<AtomicU64>,
     wildcard: RwLock<Trie>,
     wildcard_version: AtomicU64,
+    topics: AtomicU64,
+    routes: AtomicU64,
 }
 
 /// Says whether an answer is still right.
@@ -156,6 +158,8 @@ impl Default for Router {
             exact_versions: (0..SHARDS).map(|_| AtomicU64::new(0)).collect(),
             wildcard: RwLock::default(),
             wildcard_version: AtomicU64::new(0),
+            topics: AtomicU64::new(0),
+            routes: AtomicU64::new(0),
         }
     }
 }
@@ -209,7 +213,9 @@ impl Router {
         if topic::has_wildcard(filter) {
             let mut trie = self.wildcard.write();
             let interest = trie.entry(filter);
+            let before = interest.routes();
             let (result, changed) = change(interest);
+            self.count(before, interest.routes());
             if interest.is_empty() {
                 trie.prune(filter);
             }
@@ -221,7 +227,9 @@ impl Router {
             let shard = self.shard(filter);
             let mut map = self.exact[shard].write();
             let interest = map.entry(filter.into()).or_default();
+            let before = interest.routes();
             let (result, changed) = change(interest);
+            self.count(before, interest.routes());
             if interest.is_empty() {
                 map.remove(filter);
             }
@@ -230,6 +238,25 @@ impl Router {
             }
             result
         }
+    }
+
+    /// Takes note that a filter led to `before` routes, and leads to `after` now.
+    fn count(&self, before: u64, after: u64) {
+        if before != after {
+            // A difference below zero wraps, and so does the sum.
+            self.routes.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+            self.topics.fetch_add(u64::from(after > 0).wrapping_sub(u64::from(before > 0)), Ordering::Relaxed);
+        }
+    }
+
+    /// Filters that somebody subscribes to.
+    pub(crate) fn topics(&self) -> u64 {
+        self.topics.load(Ordering::Relaxed)
+    }
+
+    /// The same, once for all who subscribe alone and once for each group.
+    pub(crate) fn routes(&self) -> u64 {
+        self.routes.load(Ordering::Relaxed)
     }
 
     /// The version that an answer for `topic` would have now.
@@ -323,6 +350,11 @@ impl Target {
 impl Interest {
     fn is_empty(&self) -> bool {
         self.subscribers.is_empty() && self.groups.is_empty()
+    }
+
+    /// Those who subscribe alone are one, each group is another.
+    fn routes(&self) -> u64 {
+        u64::from(!self.subscribers.is_empty()) + self.groups.len() as u64
     }
 
     fn place(&self, address: Address) -> Option<usize> {

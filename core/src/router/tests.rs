@@ -83,6 +83,26 @@ fn ended_subscriptions_leave_no_nodes_behind() {
 }
 
 #[test]
+fn topics_and_routes_are_counted_and_come_down_to_nothing() {
+    let router = Router::default();
+    for filter in ["a/+", "b"] {
+        (0..3).for_each(|index| router.subscribe(filter, subscriber(index)));
+        ["g", "h", "g"].iter().zip(3..).for_each(|(group, index)| drop(router.join(filter, group, subscriber(index))));
+    }
+    assert_eq!((router.topics(), router.routes()), (2, 6));
+    for filter in ["a/+", "b"] {
+        (0..3).for_each(|index| router.unsubscribe(filter, subscriber(index).address));
+        router.leave(filter, "h", subscriber(4).address);
+    }
+    assert_eq!((router.topics(), router.routes()), (2, 2), "one group each is left");
+    for filter in ["a/+", "b"] {
+        [3, 5].iter().for_each(|index| router.leave(filter, "g", subscriber(*index).address));
+        router.unsubscribe(filter, subscriber(9).address);
+    }
+    assert_eq!((router.topics(), router.routes()), (0, 0));
+}
+
+#[test]
 fn a_cached_answer_is_not_used_after_a_change() {
     let (router, mut cache) = (Router::default(), RouteCache::default());
     assert!(cache.targets(&router, "a").1.is_empty());

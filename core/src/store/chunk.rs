@@ -196,9 +196,13 @@ impl Chunk {
         if chunk.entries_at() + 3 * entries + bodies != content { Err("directory and length differ") } else { Ok(chunk) }
     }
 
-    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.records
+    }
+
+    /// When it was written, milliseconds since the Unix epoch.
+    pub(super) fn time_ms(&self) -> u64 {
+        self.u64(8)
     }
 
     /// The queues with the sequence of their first record here.

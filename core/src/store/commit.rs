@@ -102,6 +102,7 @@ impl Store {
             cursors = self.add_cursors(&mut write, CURSORS_PER_COMMIT);
         }
         if let Err(error) = self.db.write(write) {
+            self.end_if_damaged(&error);
             self.take_back(appended, batch.chunks.len(), first_chunk);
             if reserved {
                 writer.chunk_limit -= CHUNK_BLOCK;
@@ -301,7 +302,7 @@ impl Store {
             }
             if looked.elapsed() >= LOOK_INTERVAL {
                 looked = Instant::now();
-                self.look_at_space();
+                self.look_at_space(true);
             }
         }
     }
@@ -342,13 +343,17 @@ impl Store {
 
     /// Cursors that no commit has taken along, and space that has become free.
     pub(super) fn look_after(&self) {
-        let mut write = WriteBatch::default();
-        let cursors = self.add_cursors(&mut write, usize::MAX);
-        if !write.is_empty()
-            && let Err(error) = self.db.write(write)
         {
-            tracing::error!(%error, "cannot write cursors: after a crash their records come again");
-            self.mark_all_dirty(&cursors);
+            // Cursors are written in the order in which they were taken.
+            let _writer = self.writer.lock();
+            let mut write = WriteBatch::default();
+            let cursors = self.add_cursors(&mut write, usize::MAX);
+            if !write.is_empty()
+                && let Err(error) = self.db.write(write)
+            {
+                tracing::error!(%error, "cannot write cursors: after a crash their records come again");
+                self.mark_all_dirty(&cursors);
+            }
         }
         self.reclaim_if_worthwhile();
     }
@@ -382,6 +387,15 @@ impl Store {
         }
     }
 
+    /// A damaged table cannot be mended while it is served from: the next start does it.
+    fn end_if_damaged(&self, error: &Error) {
+        if let Error::DamagedFile(problem) = error {
+            tracing::error!(problem, "the store is damaged; stopping, the next start sets it aside and mends it");
+            super::repair::ask_for_mending(self.db.path(), problem);
+            std::process::exit(STORE_FAILED);
+        }
+    }
+
     /// Opens the database again after a failed write, once its folder takes writes. Everything that was written before is in
     /// its log, and on the disk then.
     ///
@@ -390,7 +404,7 @@ impl Store {
     fn mend(&self) -> Result<(), Error> {
         self.space.make_room(self.db.path());
         self.space.probe(self.db.path())?;
-        if let Err(error) = self.db.reopen() {
+        if let Err(error) = self.db.reopen(REOPENS_MAX) {
             tracing::error!(%error, "the store cannot be opened again; stopping, the next start mends it");
             std::process::exit(STORE_FAILED);
         }
@@ -419,11 +433,14 @@ pub(super) struct Group {
 
 /// The exit code when the store cannot be trusted: an error of input or output (sysexits.h).
 pub(super) const STORE_FAILED: i32 = 74;
+/// How often opening the database again is tried; nobody can read it meanwhile.
+const REOPENS_MAX: u32 = 20;
 /// How often free space is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Whether a sync reports an earlier write that failed, and not itself.
 fn is_of_write(error: &rocksdb::Error) -> bool {
     let text = error.to_string();
-    !text.contains("sync") && (text.contains("append") || text.contains("No space") || text.contains("write"))
+    // A log that took a write no more says that it "has previous error".
+    !text.contains("sync") && ["append", "No space", "write", "previous error"].iter().any(|part| text.contains(part))
 }

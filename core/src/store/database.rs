@@ -21,6 +21,8 @@ pub(super) struct Database {
     db: RwLock<Option<DB>>,
     /// A write has failed: RocksDB takes no more until it is opened again.
     failed: AtomicBool,
+    /// How many writes it had seen when it was opened.
+    found_sequence: u64,
 }
 
 /// How the log is read when the database is opened.
@@ -40,7 +42,13 @@ pub(super) type Pair = (Box<[u8]>, Box<[u8]>);
 impl Database {
     pub(super) fn open(path: &Path, settings: &Settings, recovery: Recovery) -> Result<Database, rocksdb::Error> {
         let db = open(path, settings, recovery)?;
-        Ok(Database { path: path.to_owned(), settings: settings.clone(), db: RwLock::new(Some(db)), failed: AtomicBool::new(false) })
+        Ok(Database {
+            path: path.to_owned(),
+            settings: settings.clone(),
+            found_sequence: db.latest_sequence_number(),
+            db: RwLock::new(Some(db)),
+            failed: AtomicBool::new(false),
+        })
     }
 
     /// The database, for as long as the guard lives. A thread may hold several.
@@ -61,7 +69,7 @@ impl Database {
         }
         self.get().write(write).map_err(|error| {
             self.failed.store(true, Ordering::Release);
-            Error::Write(error.to_string())
+            write_error(&error)
         })
     }
 
@@ -74,7 +82,7 @@ impl Database {
     pub(super) fn flush(&self) -> Result<(), Error> {
         let db = self.get();
         let families: Vec<Family<'_>> = keys::FAMILIES.iter().map(|name| self::family(&db, name)).collect();
-        db.flush_cfs_opt(&families, &rocksdb::FlushOptions::default()).map_err(|error| Error::Write(error.to_string()))
+        db.flush_cfs_opt(&families, &rocksdb::FlushOptions::default()).map_err(|error| write_error(&error))
     }
 
     /// Whether it takes no writes until [`Database::reopen`].
@@ -83,17 +91,35 @@ impl Database {
     }
 
     /// Opens it again after a failed write. What was written before is in its log.
-    pub(super) fn reopen(&self) -> Result<(), rocksdb::Error> {
+    pub(super) fn reopen(&self, mut attempts: u32) -> Result<(), rocksdb::Error> {
         let mut db = self.db.write();
         drop(db.take());
-        *db = Some(open(&self.path, &self.settings, Recovery::PointInTime)?);
+        // The lock is held while it fails: nobody looks into what is not there.
+        loop {
+            match open(&self.path, &self.settings, Recovery::PointInTime) {
+                Ok(opened) => break *db = Some(opened),
+                Err(error) if attempts == 0 => return Err(error),
+                Err(_) => attempts -= 1,
+            }
+            std::thread::sleep(REOPEN_PAUSE);
+        }
         self.failed.store(false, Ordering::Release);
         Ok(())
+    }
+
+    /// How many writes it had seen in all its life when it was opened.
+    pub(super) fn found_sequence(&self) -> u64 {
+        self.found_sequence
     }
 
     /// How many writes it has seen, in all its life.
     pub(super) fn sequence(&self) -> u64 {
         self.get().latest_sequence_number()
+    }
+
+    /// Ends flushes and compactions that are under way. What they were about is still in the log or in the old tables.
+    pub(super) fn end_background_work(&self) {
+        self.get().cancel_all_background_work(false);
     }
 
     /// What it takes on the disk, bytes: tables, and the log.
@@ -123,14 +149,24 @@ pub(super) fn pairs<'a>(db: &'a DB, name: &str, from: &[u8]) -> impl Iterator<It
     pairs.filter(|pair| pair.as_ref().map_or(true, |(key, _)| !key.is_empty()))
 }
 
+/// How long to wait before it is opened once more.
+const REOPEN_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 /// Bytes that a long iteration reads at a time.
-const READAHEAD: usize = 1 << 20;
+pub(super) const READAHEAD: usize = 1 << 20;
 
 /// Damage stays; everything else may pass.
 pub(super) fn read_error(error: &rocksdb::Error) -> Error {
     match error.kind() {
         ErrorKind::Corruption => Error::DamagedFile(error.to_string()),
         _ => Error::Read(error.to_string()),
+    }
+}
+
+/// A write tells of damage, too: of what a compaction has found.
+pub(super) fn write_error(error: &rocksdb::Error) -> Error {
+    match error.kind() {
+        ErrorKind::Corruption => Error::DamagedFile(error.to_string()),
+        _ => Error::Write(error.to_string()),
     }
 }
 

@@ -27,7 +27,7 @@ impl DelayedKey {
         [self.due_ms.to_be_bytes(), self.number.to_be_bytes()].concat()
     }
 
-    fn from_bytes(bytes: &[u8]) -> Option<DelayedKey> {
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<DelayedKey> {
         Some(DelayedKey { due_ms: keys::number(bytes)?, number: keys::number(bytes.get(8..)?)? })
     }
 }

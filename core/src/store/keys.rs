@@ -24,12 +24,16 @@ pub(super) const RETAINED_EXPIRY: &str = "retained_expiry";
 pub(super) const DELAYED: &str = "delayed";
 /// Dead letters, by queue and sequence.
 pub(super) const DEAD: &str = "dead";
+/// What hooks keep over a restart, by their keys.
+pub(super) const STATE: &str = "state";
+/// What was recorded of messages and events, by time and number.
+pub(super) const SAMPLE: &str = "sample";
 /// Single values.
 pub(super) const META: &str = "meta";
 
 /// All of them.
 pub(super) const FAMILIES: &[&str] =
-    &[CHUNK, CURSOR, QUEUE, SESSION, SUBSCRIPTION, RECEIVED, RETAINED, DELAYED, DEAD, META, DIRECTORY, RETAINED_EXPIRY];
+    &[CHUNK, CURSOR, QUEUE, SESSION, SUBSCRIPTION, RECEIVED, RETAINED, DELAYED, DEAD, META, DIRECTORY, RETAINED_EXPIRY, STATE, SAMPLE];
 
 /// In `meta`: the first chunk that may still be needed.
 pub(super) const FLOOR: &[u8] = b"floor";

@@ -5,11 +5,14 @@
 //!
 //! Records of one commit lie together in a chunk; a queue is a list of positions in memory, rebuilt from the chunks at start.
 
+mod backup;
 mod batch;
+mod check;
 mod chunk;
 mod commit;
 mod cursor;
 mod database;
+mod dead_letter;
 mod delayed;
 mod directory;
 mod index;
@@ -21,7 +24,10 @@ mod reader;
 mod reclaim;
 mod repair;
 mod retained;
+mod samples;
 mod space;
+mod state;
+mod stats;
 mod synced;
 
 use std::path::{Path, PathBuf};
@@ -45,7 +51,12 @@ pub use open::StoredSession;
 pub(crate) use queue::Settlement;
 pub use queue::{Bounds, Queue, QueueKind};
 pub(crate) use reader::ChunkCache;
-pub use reader::{ActionQueue, DeadLetter};
+pub use backup::{BackedUp, Backup, Restored, restore_backup};
+pub use check::{CheckReport, Problem, SetAside, Tell};
+pub use dead_letter::{DeadLetter, Replayed};
+pub use reader::ActionQueue;
+pub use samples::{Recorded, Sample, SampleBounds, SampleKey, SamplePage, SampleTotals};
+pub use stats::{Compacted, FamilyStats, QueueStats, Stats};
 pub use repair::{Findings, set_aside_folders};
 pub(crate) use retained::Page as RetainedPage;
 
@@ -68,6 +79,12 @@ pub enum Error {
     Read(String),
     #[error("the store is damaged: {0}")]
     DamagedFile(String),
+    #[error("there is no dead letter {0}")]
+    NoLetter(u64),
+    #[error("{0}")]
+    Refused(String),
+    #[error("{folder}: {problem}")]
+    Folder { folder: PathBuf, problem: String },
     #[error("chunk {chunk} is damaged: {problem}")]
     Damaged { chunk: u64, problem: &'static str },
 }
@@ -93,9 +110,13 @@ pub struct Store {
     next_delayed: AtomicU64,
     delayed_count: AtomicUsize,
     retained: retained::Totals,
+    /// What was recorded, once it was counted.
+    samples: Mutex<Option<samples::Known>>,
     live: Mutex<Live>,
     /// Queues whose cursor in memory is ahead of the one in the database.
     dirty: Mutex<Vec<Arc<Queue>>>,
+    /// Held while a dead letter is replayed or purged.
+    letters: Mutex<()>,
     /// The last commit that is durable at the level in force.
     durable: AtomicU64,
     /// The last chunk that readers may see.
@@ -167,5 +188,6 @@ impl Store {
         if thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the store's thread panicked");
         }
+        self.db.end_background_work();
     }
 }

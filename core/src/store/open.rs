@@ -92,7 +92,7 @@ impl Store {
             }
         };
         store.find_lost_writes(noted);
-        store.look_at_space();
+        store.look_at_space(false);
         tracing::info!(
             queues = store.queues.read().len(),
             retained = store.retained_count(),
@@ -122,8 +122,10 @@ impl Store {
             next_delayed: AtomicU64::new(0),
             delayed_count: AtomicUsize::new(0),
             retained: super::retained::Totals::default(),
+            samples: Mutex::default(),
             live: Mutex::default(),
             dirty: Mutex::default(),
+            letters: Mutex::default(),
             durable: AtomicU64::new(0),
             visible: AtomicU64::new(0),
             wakers: RwLock::default(),
@@ -243,8 +245,7 @@ impl Store {
 
     /// What was synced once is there, or its loss is said.
     fn find_lost_writes(&self, noted: Option<u64>) {
-        let reached = self.db.sequence();
-        let lost = noted.map_or(0, |noted| noted.saturating_sub(reached));
+        let lost = noted.map_or(0, |noted| noted.saturating_sub(self.db.found_sequence()));
         if lost > 0 {
             self.findings.lock().lost_writes = lost;
             tracing::error!(
@@ -252,7 +253,7 @@ impl Store {
                 "the store has lost writes that were on the disk once: its log is damaged, or files are missing or older ones were put in"
             );
         }
-        self.synced.note(reached);
+        self.synced.note(self.db.sequence());
     }
 
     /// What opening has found beside the usual.

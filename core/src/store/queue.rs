@@ -14,7 +14,8 @@ use super::cursor::Cursor;
 use super::index::Index;
 
 /// Whose queue it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum QueueKind {
     /// A durable session's, named by its client identifier.

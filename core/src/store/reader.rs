@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hookline_schemas::ports::{BoxFuture, Ledger, QueueError, QueueReader, Unreadable};
-use hookline_schemas::record::decode_row;
-use hookline_schemas::{Message, QueueId, Record};
+use hookline_schemas::record::{decode_row, encode_row};
+use hookline_schemas::{Message, QueueId, Record, Value};
 use parking_lot::Mutex;
 use rocksdb::WriteBatch;
 
-use super::chunk::{Chunk, Position};
-use super::database::{family, pairs};
+use super::chunk::{Chunk, Position, Target};
+use super::database::family;
+use super::dead_letter::Letter;
 use super::queue::{Queue, Settlement};
-use super::{Error, Store, decode_message, keys};
+use super::{Batch, Error, Store, decode_message, keys};
 
 /// The chunk that was read last: the next record is mostly in it, too.
 #[derive(Debug, Default)]
@@ -64,18 +65,6 @@ pub struct ActionQueue {
     store: Arc<Store>,
     queue: Arc<Queue>,
     cache: Mutex<ChunkCache>,
-}
-
-/// A record that the sink refused for good.
-#[derive(Debug, Clone)]
-pub struct DeadLetter {
-    pub queue: QueueId,
-    pub sequence: u64,
-    pub error: String,
-    /// When it came here, milliseconds since the Unix epoch.
-    pub at_ms: u64,
-    /// The row as it was stored; `None`: it cannot be decoded.
-    pub row: Option<hookline_schemas::Value>,
 }
 
 impl ActionQueue {
@@ -153,8 +142,7 @@ impl QueueReader for ActionQueue {
             // What is damaged has no body to keep; its letter says so.
             Some(Err(_)) | None => Bytes::new(),
         };
-        let now = crate::clock::now_ms().to_be_bytes();
-        let value = [&now[..], &(error.len() as u32).to_be_bytes(), error.as_bytes(), &body].concat();
+        let value = Letter::encode(crate::clock::now_ms(), error, &body);
         // The letter first: a crash in between repeats the record, and its letter takes the same place again.
         let key = keys::in_queue(self.queue.id(), &sequence.to_be_bytes());
         let mut write = WriteBatch::default();
@@ -164,28 +152,17 @@ impl QueueReader for ActionQueue {
         Ok(())
     }
 
+    fn hand_over(&self, sequence: u64, bytes: u64, row: &Value, queues: &[QueueId]) -> Result<(), QueueError> {
+        let mut batch = Batch::default();
+        let targets: Vec<Target> = queues.iter().map(|queue| Target { queue: *queue, flags: 0 }).collect();
+        batch.record(&targets, |out| encode_row(out, row));
+        // There first: a crash in between hands it over again.
+        self.store.commit(&mut batch).map_err(|error| QueueError(error.to_string()))?;
+        self.store.settle(&self.queue, [(sequence, bytes)], Settlement::DeadLettered);
+        Ok(())
+    }
+
     fn ledger(&self) -> Ledger {
         self.queue.ledger()
-    }
-}
-
-impl Store {
-    /// The dead letters of a queue, oldest first, at most `count`.
-    pub fn dead_letters(&self, queue: QueueId, count: usize) -> Result<Vec<DeadLetter>, Error> {
-        let from = keys::queue(queue);
-        let mut letters = Vec::new();
-        for pair in pairs(&self.db.get(), keys::DEAD, &from).take(count) {
-            let (key, value) = pair?;
-            if keys::number(&key) != Some(queue.0) {
-                break;
-            }
-            let sequence = key.get(8..).and_then(keys::number).unwrap_or_default();
-            let at_ms = keys::number(&value).unwrap_or_default();
-            let length = value.get(8..12).map_or(0, |b| u32::from_be_bytes(b.try_into().expect("four bytes"))) as usize;
-            let error = value.get(12..12 + length).map(|b| String::from_utf8_lossy(b).into_owned()).unwrap_or_default();
-            let body = Bytes::copy_from_slice(value.get(12 + length..).unwrap_or_default());
-            letters.push(DeadLetter { queue, sequence, error, at_ms, row: decode_row(&body).ok() });
-        }
-        Ok(letters)
     }
 }

@@ -1,6 +1,6 @@
 //! Free space: which chunks still hold something that waits, and the deletion of the oldest that do not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rocksdb::WriteBatch;
 
@@ -46,6 +46,11 @@ impl Live {
         }
     }
 
+    /// Chunks from `from` to before `to` that something waits in.
+    pub(super) fn waiting(&self, from: u64, to: u64) -> BTreeSet<u64> {
+        self.chunks.range(from..to).filter(|(_, count)| **count > 0).map(|(number, _)| *number).collect()
+    }
+
     /// Moves the floor up to the first chunk that something waits in, but not beyond `limit`; the range that became free.
     fn advance(&mut self, limit: u64) -> Option<(u64, u64)> {
         while let Some(entry) = self.chunks.first_entry().filter(|entry| *entry.get() == 0 && *entry.key() < limit) {
@@ -67,12 +72,16 @@ impl Store {
     pub(super) fn reclaim_if_worthwhile(&self) {
         let limit = self.visible.load(std::sync::atomic::Ordering::Acquire);
         let Some((from, to)) = self.live.lock().advance(limit) else { return };
-        let mut write = WriteBatch::default();
-        let cursors = self.add_cursors(&mut write, usize::MAX);
-        write.put_cf(family(&self.db.get(), keys::META), keys::FLOOR, to.to_be_bytes());
-        if let Err(error) = self.db.write(write) {
-            tracing::error!(%error, "cannot write the floor of the store; its space stays taken");
-            return self.mark_all_dirty(&cursors);
+        {
+            // Cursors are written in the order in which they were taken.
+            let _writer = self.writer.lock();
+            let mut write = WriteBatch::default();
+            let cursors = self.add_cursors(&mut write, usize::MAX);
+            write.put_cf(family(&self.db.get(), keys::META), keys::FLOOR, to.to_be_bytes());
+            if let Err(error) = self.db.write(write) {
+                tracing::error!(%error, "cannot write the floor of the store; its space stays taken");
+                return self.mark_all_dirty(&cursors);
+            }
         }
         self.sync_or_die();
         // The end of a file range belongs to it, the end of a key range does not: the floor itself must stay.

@@ -31,6 +31,12 @@ const WHY: &str = "WHY.txt";
 
 /// Opens the database, and mends it where it must. Errors are only those that damage is not the cause of.
 pub(super) fn open(path: &Path, settings: &Settings, space: &Space, findings: &mut Findings) -> Result<Database, String> {
+    let wish = wish(path);
+    if let Ok(problem) = std::fs::read_to_string(&wish) {
+        let mended = mend_by_tables(path, settings, problem.trim(), findings)?;
+        std::fs::remove_file(&wish).map_err(|error| format!("{}: {error}", wish.display()))?;
+        return Ok(mended);
+    }
     // Without this file RocksDB takes the folder for empty, and would remove what is in it.
     if !path.join("CURRENT").exists() && has_tables_or_logs(path) {
         return mend(path, settings, "the file CURRENT is missing", findings);
@@ -65,7 +71,21 @@ pub(super) fn mend(path: &Path, settings: &Settings, problem: &str, findings: &m
     {
         return Ok(database);
     }
-    // What the tables and logs themselves tell; tables that cannot be read go into the folder "lost".
+    open_by_tables(path, settings)
+}
+
+/// As [`mend`], where tables are known to be damaged.
+fn mend_by_tables(path: &Path, settings: &Settings, problem: &str, findings: &mut Findings) -> Result<Database, String> {
+    let aside = set_aside(path, problem).map_err(|error| format!("it is damaged ({problem}), and cannot be set aside ({error})"))?;
+    tracing::error!(problem, kept = %aside.display(), "the store is damaged: a copy as it was found is kept, what can be read serves");
+    findings.set_aside.push((aside, problem.to_owned()));
+    findings.rebuild = true;
+    open_by_tables(path, settings)
+}
+
+/// Opens what the tables and logs themselves tell; an empty database, where that is nothing.
+fn open_by_tables(path: &Path, settings: &Settings) -> Result<Database, String> {
+    // Tables that cannot be read go into the folder "lost".
     let repaired = DB::repair(&options(settings), path);
     if let Err(error) = &repaired {
         tracing::error!(%error, "the store cannot be repaired");
@@ -80,6 +100,18 @@ pub(super) fn mend(path: &Path, settings: &Settings, problem: &str, findings: &m
     tracing::error!(%error, "nothing of the store can be read: it begins empty");
     std::fs::remove_dir_all(path).and_then(|()| std::fs::create_dir_all(path)).map_err(|error| error.to_string())?;
     Database::open(path, settings, Recovery::PointInTime).map_err(|error| explain(&error))
+}
+
+/// The file beside the database that asks the next start to mend it, with why.
+fn wish(path: &Path) -> PathBuf {
+    path.with_file_name("store.to-be-mended")
+}
+
+/// Asks the next start to mend the database.
+pub(super) fn ask_for_mending(path: &Path, problem: &str) {
+    if let Err(error) = std::fs::write(wish(path), format!("{problem}\n")) {
+        tracing::error!(%error, "the wish to mend the store cannot be written");
+    }
 }
 
 /// Folders of damaged stores, with why each was set aside; oldest first.

@@ -19,6 +19,8 @@ pub(super) struct Space {
     bytes_max: u64,
     full: AtomicBool,
     used_bytes: AtomicU64,
+    /// As of the last look.
+    free_bytes: AtomicU64,
 }
 
 /// The file that holds the reserve, beside the folder of the database.
@@ -33,6 +35,7 @@ impl Space {
             bytes_max: if settings.bytes_max == 0 { u64::MAX } else { settings.bytes_max },
             full: AtomicBool::new(false),
             used_bytes: AtomicU64::new(0),
+            free_bytes: AtomicU64::new(0),
         }
     }
 
@@ -67,9 +70,10 @@ impl Space {
     }
 
     /// Looks how much room there is, and remembers whether anything new may come in.
-    fn look(&self, folder: &Path, used_bytes: u64) {
+    fn look(&self, folder: &Path, used_bytes: u64, keeps_reserve: bool) {
         self.used_bytes.store(used_bytes, Ordering::Relaxed);
         let free = free_bytes(folder).unwrap_or(u64::MAX);
+        self.free_bytes.store(free, Ordering::Relaxed);
         let was = self.full.load(Ordering::Relaxed);
         // With some room between the two, so that it does not change at each look.
         let (free_min, used_max) = if was {
@@ -78,19 +82,8 @@ impl Space {
             (self.free_bytes_min, self.bytes_max)
         };
         let is = free < free_min || used_bytes > used_max;
-        if is != was {
-            self.full.store(is, Ordering::Relaxed);
-            if is {
-                tracing::error!(
-                    free_bytes = free,
-                    used_bytes,
-                    "the store takes nothing new: its disk is nearly full, or it is at store.bytes_max; what waits is still delivered"
-                );
-            } else {
-                tracing::warn!(free_bytes = free, used_bytes, "the store has room again");
-            }
-        }
-        if !is && !self.reserve.exists() && free > self.reserve_bytes.saturating_add(2 * self.free_bytes_min) {
+        self.full.store(is, Ordering::Relaxed);
+        if !is && keeps_reserve && !self.reserve.exists() && free > self.reserve_bytes.saturating_add(2 * self.free_bytes_min) {
             self.keep_reserve();
         }
     }
@@ -120,8 +113,14 @@ impl Store {
         self.space.used_bytes()
     }
 
-    pub(super) fn look_at_space(&self) {
-        self.space.look(self.db.path(), self.db.disk_bytes());
+    /// What an ordinary user can still write beside it, bytes, as of the last look; `u64::MAX` where that is not known.
+    pub(crate) fn free_bytes(&self) -> u64 {
+        self.space.free_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Looks how much room there is; whoever stays keeps a reserve.
+    pub(super) fn look_at_space(&self, keeps_reserve: bool) {
+        self.space.look(self.db.path(), self.db.disk_bytes(), keeps_reserve);
     }
 }
 

@@ -270,6 +270,7 @@ impl Worker {
     /// Answers a CONNECT that could not be kept.
     pub(super) fn turn_away(&mut self, key: Key, reason: ReasonCode) {
         let ack = ConnAck { session_present: false, reason, properties: Properties::default() };
+        self.counters.count_connack_error(reason);
         self.send_with(key, |out, version| ack.encode(out, version));
         if let Some(connection) = self.connections.get(key) {
             let client = Arc::clone(&connection.client);

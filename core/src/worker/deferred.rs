@@ -105,7 +105,12 @@ impl Worker {
     /// Puts off a step until the commit of this turn is durable.
     pub(super) fn defer(&mut self, mut deferred: Deferred) {
         if let Some(connection) = deferred.connection().and_then(|key| self.connections.get_mut(key)) {
+            let waits_for_sink = matches!(deferred, Deferred::Publish { delivered: Some(_), .. });
             if let Some(publisher) = deferred.publisher_mut() {
+                // Nothing overtakes what waits for a sink.
+                if waits_for_sink {
+                    publisher.level = DurabilityLevel::Disk;
+                }
                 // What is behind a stronger promise waits with it: acknowledgements keep their order.
                 let behind = if connection.deferred > 0 { connection.deferred_level } else { DurabilityLevel::Memory };
                 publisher.level = publisher.level.strongest(behind);
@@ -287,6 +292,7 @@ impl Worker {
     /// Refuses a publish.
     pub(super) fn refuse_publish(&mut self, publisher: Publisher) {
         Counters::count(&self.counters.refused);
+        Counters::add(&self.counters.publish_auth_errors, u64::from(publisher.reason == ReasonCode::NotAuthorized));
         let Some(connection) = self.connections.get(publisher.connection) else { return };
         if publisher.qos == QoS::ExactlyOnce
             && let Some(resident) = self.sessions.get_mut(connection.session)

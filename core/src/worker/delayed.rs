@@ -39,7 +39,7 @@ impl Worker {
         if delay.topic.starts_with(SYS) {
             return Err(ReasonCode::NotAuthorized);
         }
-        if self.shared.store.delayed_count() >= settings.messages_max {
+        if self.shared.store.delayed_count() >= settings.messages_max || self.shared.store.is_full() {
             return Err(ReasonCode::QuotaExceeded);
         }
         Ok(Some(delay))

@@ -143,14 +143,15 @@ impl Worker {
         self.by_client.remove(&client_id);
         Counters::count(&self.counters.sessions_ended);
         self.shared.sessions.fetch_sub(1, Ordering::Relaxed);
+        // A group that ends with this member is still there to be asked for another one, so that what goes to nobody is counted.
+        let groups: Vec<_> = resident.memberships.iter().filter_map(|member| member.group.upgrade()).collect();
         let filters: Vec<Box<str>> = resident.session.subscriptions.keys().cloned().collect();
         for filter in &filters {
             self.leave_routes(&resident.session, session, filter);
         }
-        Counters::add(&self.counters.unsubscribed, filters.len() as u64);
-        if !resident.memberships.is_empty() {
-            self.redispatch_all(&mut resident, session);
-        }
+        self.count_unsubscribed(&resident.outbox, filters.len());
+        self.redispatch_all(&mut resident, session);
+        drop(groups);
         if let Outbox::Durable { queue, .. } = &resident.outbox {
             self.batch.delete_session(&client_id, queue.id());
         }

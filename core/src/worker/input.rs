@@ -32,6 +32,11 @@ impl Worker {
                 Ok(())
             }
             Packet::PingReq => {
+                if self.shared.hooks.wants(HookPoint::ClientPing)
+                    && let Some(client) = self.connections.get(key).map(|connection| Arc::clone(&connection.client))
+                {
+                    self.tell(HookPoint::ClientPing, &client, About::Client);
+                }
                 self.send_with(key, |out, _| out.extend_from_slice(&hookline_mqtt::packet::PINGRESP));
                 Ok(())
             }
@@ -58,7 +63,9 @@ impl Worker {
     fn on_puback(&mut self, session: Key, ack: &Ack) {
         let Some(resident) = self.sessions.get_mut(session) else { return };
         // An unknown identifier is ignored: there is nothing to do.
-        let Some((sequence, bytes, message)) = resident.session.inflight.acknowledge(ack.packet_id) else { return };
+        let Some((sequence, bytes, message)) = resident.session.inflight.acknowledge(ack.packet_id) else {
+            return Counters::count(&self.counters.puback_missed);
+        };
         self.settle(session, sequence, bytes);
         Counters::count(&self.counters.acked);
         self.note_latency(session, &message);
@@ -87,16 +94,22 @@ impl Worker {
                 ReasonCode::Success
             }
             PubRec::Again => ReasonCode::Success,
-            PubRec::Unknown => ReasonCode::PacketIdentifierNotFound,
+            PubRec::Unknown => {
+                Counters::count(&self.counters.pubrec_missed);
+                ReasonCode::PacketIdentifierNotFound
+            }
         };
         self.send_ack(key, &Ack::new(AckKind::PubRel, ack.packet_id, reason));
     }
 
     fn on_pubcomp(&mut self, session: Key, ack: &Ack) {
         let Some(resident) = self.sessions.get_mut(session) else { return };
-        if let Some((sequence, bytes)) = resident.session.inflight.complete(ack.packet_id) {
-            self.settle(session, sequence, bytes);
-            self.pump(session);
+        match resident.session.inflight.complete(ack.packet_id) {
+            Some((sequence, bytes)) => {
+                self.settle(session, sequence, bytes);
+                self.pump(session);
+            }
+            None => Counters::count(&self.counters.pubcomp_missed),
         }
     }
 
@@ -111,6 +124,7 @@ impl Worker {
             }
             ReasonCode::Success
         } else {
+            Counters::count(&self.counters.pubrel_missed);
             ReasonCode::PacketIdentifierNotFound
         };
         let ack = Ack::new(AckKind::PubComp, ack.packet_id, reason);

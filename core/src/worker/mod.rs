@@ -31,13 +31,14 @@ use std::time::{Duration, Instant};
 
 use hookline_mqtt::packet::Will;
 use hookline_schemas::config::{AutoSubscribe, Delayed, SlowSubscribers, Sys};
-use hookline_schemas::event::{About, HookPoint};
+use hookline_schemas::event::{About, Access, HookPoint};
 use hookline_schemas::ports::Outcome;
 use hookline_schemas::{Client, Message, QueueId};
 use parking_lot::Mutex;
 use rustix::event::{Timespec, epoll};
 
 use crate::{HashMap, HashSet};
+use crate::alarms::Alarms;
 use crate::authentication::Methods;
 use crate::bans::Bans;
 use crate::clock;
@@ -63,6 +64,7 @@ pub(crate) use delayed::worker_of_delayed;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) node: Arc<str>,
+    pub(crate) alarms: Alarms,
     pub(crate) zones: Zones,
     pub(crate) methods: Methods,
     pub(crate) bans: Bans,
@@ -218,6 +220,9 @@ impl Worker {
 
     /// Serves until it is told to stop and has taken its connections down.
     pub(crate) fn run(mut self) -> io::Result<()> {
+        if self.number == 0 && self.shared.hooks.has_clock() {
+            self.timers.set(self.now, timers::Due::Tick);
+        }
         let mut events = Vec::with_capacity(256);
         let mut buffer = vec![0u8; READ_BYTES].into_boxed_slice();
         let mut mail = Vec::new();
@@ -252,6 +257,7 @@ impl Worker {
             self.publish_internal();
             self.post();
             self.write_dirty();
+            self.counters.note_turn(self.now.elapsed());
             if self.stopping && self.batch.is_empty() && self.turn.is_empty() && self.pending.is_empty() {
                 return Ok(());
             }
@@ -299,6 +305,12 @@ impl Worker {
             }
             Mail::DeliverShared { message, member, position, repeated } => self.deliver_shared(&member, &message, position, repeated),
             Mail::Publish(message) => self.own.push_back(*message),
+            Mail::Alarm(alarm) => {
+                let over = alarm.deactivated_at_us.is_some();
+                let point = if over { HookPoint::AlarmDeactivated } else { HookPoint::AlarmActivated };
+                let nobody = Client::internal("$alarms");
+                self.tell(point, &nobody, About::Alarm(&alarm));
+            }
             Mail::Durable => {}
             Mail::Stop => self.stop(),
         }
@@ -333,6 +345,15 @@ impl Worker {
         let refused = outcome.refused();
         drop(self.take_outcome(&mut outcome, Admission::Open));
         self.outcome = outcome;
+        refused
+    }
+
+    /// Asks hooks whether a client may do that, and tells them what came of it: the reason, where it may not.
+    fn authorize(&mut self, client: &Client, action: Access, topic: &str) -> Option<hookline_mqtt::ReasonCode> {
+        let refused = self.ask(HookPoint::ClientAuthorize, client, About::Access { action, topic });
+        Counters::count(if refused.is_some() { &self.counters.denied } else { &self.counters.allowed });
+        let source = if refused.is_some() { "hook" } else { "default" };
+        self.tell(HookPoint::ClientDecided, client, About::Decided { action, topic, is_allowed: refused.is_none(), source });
         refused
     }
 

@@ -9,6 +9,7 @@ use hookline_mqtt::packet::{Ack, AckKind, Publish};
 use hookline_mqtt::{DecodeError, Properties, PropertyId, QoS, ReasonCode, Version, topic};
 use hookline_schemas::config::{DurabilityLevel, Mqtt, RewriteAction, WhenFull};
 use hookline_schemas::event::{About, Access, DropReason, HookPoint};
+use hookline_schemas::gate::Verdict;
 use hookline_schemas::ports::{AckMode, Outcome};
 use hookline_schemas::{Client, Message, MessageId};
 use smallvec::SmallVec;
@@ -57,18 +58,18 @@ impl Worker {
         if let Some(publisher) = publisher.filter(|publisher| publisher.qos == QoS::ExactlyOnce)
             && self.is_repeated(session, publisher, awaiting_rel_max, await_rel_timeout_secs)?
         {
+            Counters::count(&self.counters.publish_in_use);
             self.acknowledge(publisher);
             return Ok(());
         }
         // What is delayed is allowed, changed and mounted by its real topic.
         let (delay, name) = if self.shared.delayed.enable { delayed::split(name) } else { ("", name) };
-        let access = About::Access { action: Access::Publish, topic: name };
         let refused = if checks_payload && !payload_is_what_it_says(publish) {
             Some(ReasonCode::PayloadFormatInvalid)
         } else if name.starts_with(SYS) {
             Some(ReasonCode::NotAuthorized)
         } else {
-            self.ask(HookPoint::ClientAuthorize, &client, access)
+            self.authorize(&client, Access::Publish, name)
         };
         let mut name = self.shared.rewrites.apply(RewriteAction::Publish, name, &client);
         if !client.mountpoint.is_empty() || !delay.is_empty() {
@@ -127,6 +128,8 @@ impl Worker {
 
     /// Sends a message on its way. `session` is the publisher's.
     fn route(&mut self, message: Message, targets: Arc<Targets>, publisher: Option<Publisher>, session: Option<Key>) {
+        Counters::count(&self.counters.published);
+        let Some((message, targets)) = self.pass_gate(message, targets, publisher) else { return };
         let mut outcome = std::mem::take(&mut self.outcome);
         self.shared.hooks.tell(HookPoint::MessagePublish, &message.from, About::Message(&message), &mut outcome);
         let delay = if message.topic.starts_with(delayed::PREFIX) { self.delay_of(&message) } else { Ok(None) };
@@ -190,6 +193,70 @@ impl Worker {
             self.defer(Deferred::Publish { publisher, message, targets, members, record, delivered });
         } else {
             self.dispatch(&message, &targets, &members, None);
+        }
+    }
+
+    /// Lets a message through the gate, where there is one: it may come out changed, or not at all.
+    fn pass_gate(
+        &mut self,
+        mut message: Message,
+        targets: Arc<Targets>,
+        publisher: Option<Publisher>,
+    ) -> Option<(Message, Arc<Targets>)> {
+        let shared = Arc::clone(&self.shared);
+        let Some(gate) = shared.hooks.gate() else { return Some((message, targets)) };
+        let mut outcome = std::mem::take(&mut self.outcome);
+        let topic = Arc::clone(&message.topic);
+        let verdict = gate.on_publish(&mut message, &mut |point, name, message| {
+            shared.hooks.tell(point, &message.from, About::Failed { message, name }, &mut outcome);
+        });
+        drop(self.take_outcome(&mut outcome, Admission::Open));
+        self.outcome = outcome;
+        let levels_max = self.zone_of(&message).limits.topic_levels_max;
+        let is_routable = topic::name_is_valid(&message.topic, levels_max) && !message.topic.starts_with(SYS);
+        match verdict {
+            Verdict::Pass if message.topic == topic => Some((message, targets)),
+            Verdict::Pass if is_routable => {
+                let (topic, targets) = self.routes.targets(&self.shared.router, &message.topic);
+                message.topic = topic;
+                Some((message, targets))
+            }
+            Verdict::Pass => self.stop_at_gate(&message, publisher, ReasonCode::TopicNameInvalid),
+            Verdict::Reject { reason, .. } => self.stop_at_gate(&message, publisher, reason),
+            Verdict::Drop { .. } => {
+                self.drop_message(&message, DropReason::Refused);
+                if let Some(publisher) = publisher {
+                    self.acknowledge_dropped(publisher);
+                }
+                None
+            }
+        }
+    }
+
+    fn stop_at_gate<T>(&mut self, message: &Message, publisher: Option<Publisher>, reason: ReasonCode) -> Option<T> {
+        self.drop_message(message, DropReason::Refused);
+        if let Some(publisher) = publisher {
+            self.refuse_publish(Publisher { reason, ..publisher });
+        }
+        None
+    }
+
+    /// The message went nowhere, and its publisher goes on. Before version 5 there is no word for it.
+    fn acknowledge_dropped(&mut self, publisher: Publisher) {
+        let Some(connection) = self.connections.get(publisher.connection) else { return };
+        let (session, is_behind) = (connection.session, connection.deferred > 0);
+        let reason = if connection.version == Version::V5 { Verdict::DROPPED } else { ReasonCode::Success };
+        if publisher.qos == QoS::ExactlyOnce
+            && reason.is_error()
+            && let Some(resident) = self.sessions.get_mut(session)
+        {
+            resident.session.received.remove(&publisher.packet_id);
+        }
+        let ack = Publisher { reason, ..publisher }.ack();
+        if is_behind {
+            self.defer(Deferred::Ack { connection: publisher.connection, ack });
+        } else {
+            self.send_ack(publisher.connection, &ack);
         }
     }
 
@@ -352,7 +419,7 @@ impl Worker {
                 qos: republish.qos,
                 retain: republish.retain,
                 dup: false,
-                properties: hookline_mqtt::Properties::default(),
+                properties: republish.properties,
                 hops,
             };
             self.internal.push_back(message);

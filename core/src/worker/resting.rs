@@ -98,6 +98,7 @@ impl Worker {
             self.shared.router.subscribe(&format!("{}{filter}", place.mountpoint), subscriber);
         }
         Counters::add(&self.counters.subscribed, subscriptions.len() as u64);
+        Counters::add(&self.counters.durable_subscribed, subscriptions.len() as u64);
         self.resting.insert(queue.id());
         if let Some(at) = self.expires_at(*state) {
             self.timers.set(at, Due::Resting(queue.id()));
@@ -122,6 +123,7 @@ impl Worker {
             self.shared.router.unsubscribe(&format!("{}{filter}", understood.place.mountpoint), address);
         }
         Counters::add(&self.counters.unsubscribed, understood.subscriptions.len() as u64);
+        Counters::add(&self.counters.durable_unsubscribed, understood.subscriptions.len() as u64);
         self.settle_in(understood);
         Ok(())
     }

@@ -102,6 +102,9 @@ impl Worker {
     fn redispatch_stored(&mut self, resident: &mut Resident, session: Key) {
         let sent_below = resident.session.inflight.next();
         let memberships = std::mem::take(&mut resident.memberships);
+        if memberships.is_empty() {
+            return;
+        }
         let Outbox::Durable { queue, cache, .. } = &mut resident.outbox else { return };
         let mut left = REDISPATCH_MAX;
         for sequence in queue.front()..queue.next() {

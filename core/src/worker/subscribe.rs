@@ -47,6 +47,8 @@ impl Worker {
             };
             reasons.push(reason);
         }
+        Counters::add(&self.counters.subscribe_errors, u64::from(reasons.iter().any(|reason| reason.is_error())));
+        Counters::add(&self.counters.subscribe_auth_errors, u64::from(reasons.contains(&ReasonCode::NotAuthorized)));
         let ack = SubAck { packet_id: subscribe.packet_id, properties: Properties::default(), reasons };
         let durable = self.sessions.get(session).is_some_and(|resident| matches!(resident.outbox, Outbox::Durable { .. }));
         let behind_others = self.connections.get(key).is_some_and(|connection| connection.deferred > 0);
@@ -114,9 +116,9 @@ impl Worker {
         if held.is_some_and(|held| held.len() >= limits.subscriptions_max && !held.contains_key(asked.filter.as_str())) {
             return Ok(Some(ReasonCode::QuotaExceeded));
         }
-        let access = About::Access { action: Access::Subscribe, topic: subscription.filter() };
         let about = About::Subscription { filter: &asked.filter, options: asked.options, properties };
-        Ok(self.ask(HookPoint::ClientAuthorize, client, access).or_else(|| self.ask(HookPoint::ClientSubscribe, client, about)))
+        let filter = subscription.filter();
+        Ok(self.authorize(client, Access::Subscribe, filter).or_else(|| self.ask(HookPoint::ClientSubscribe, client, about)))
     }
 
     fn subscribe(
@@ -166,7 +168,7 @@ impl Worker {
             Outbox::Durable { queue, .. } => Some(Arc::clone(queue)),
             Outbox::Memory(_) => None,
         };
-        let upgrade = resident.zone.limits.upgrade_qos;
+        let (upgrade, is_durable) = (resident.zone.limits.upgrade_qos, queue.is_some());
         let subscriber = Subscriber { address, options: held.options, identifier: held.identifier, queue, upgrade };
         let routed = resident.session.routed(filter);
         let is_new = !resident.session.subscriptions.contains_key(filter);
@@ -192,7 +194,18 @@ impl Worker {
             _ => self.shared.router.subscribe(&routed, subscriber),
         }
         count_new(&self.counters.subscribed);
+        if is_durable {
+            count_new(&self.counters.durable_subscribed);
+        }
         Ok(())
+    }
+
+    /// Counts subscriptions of a session that have ended.
+    pub(super) fn count_unsubscribed(&self, outbox: &Outbox, count: usize) {
+        Counters::add(&self.counters.unsubscribed, count as u64);
+        if matches!(outbox, Outbox::Durable { .. }) {
+            Counters::add(&self.counters.durable_unsubscribed, count as u64);
+        }
     }
 
     /// Makes the router forget a subscription.
@@ -250,7 +263,7 @@ impl Worker {
         for filter in filters {
             self.leave_routes(&resident.session, session, filter);
         }
-        Counters::add(&self.counters.unsubscribed, filters.len() as u64);
+        self.count_unsubscribed(&resident.outbox, filters.len());
     }
 
     pub(super) fn on_unsubscribe(&mut self, key: Key, unsubscribe: &Unsubscribe) {
@@ -286,7 +299,9 @@ impl Worker {
             // Of a group that has ended with this member nothing is left to upgrade; others are told apart by their own.
             resident.memberships.retain(|member| member.is_in(Address { worker: self.number, session }));
         }
-        Counters::count(&self.counters.unsubscribed);
+        if let Some(resident) = self.sessions.get(session) {
+            self.count_unsubscribed(&resident.outbox, 1);
+        }
         self.tell(HookPoint::SessionUnsubscribed, client, about);
         self.publish_subscription_event(client, "unsubscribed", filter, None);
         ReasonCode::Success

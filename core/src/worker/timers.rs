@@ -2,11 +2,12 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hookline_schemas::QueueId;
 
 use super::Worker;
+use super::publish::Admission;
 use crate::slab::Key;
 
 /// What may be due.
@@ -24,6 +25,8 @@ pub(super) enum Due {
     Delivery(Key),
     /// A session that rests may be at its end.
     Resting(QueueId),
+    /// Hooks want to be told the time.
+    Tick,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -69,7 +72,19 @@ impl Timers {
 /// Timers that may be there beside those that connections and sessions need.
 const SPARE_TIMERS: usize = 1024;
 
+/// How often hooks are told the time.
+const TICK: Duration = Duration::from_millis(100);
+
 impl Worker {
+    /// Tells hooks the time, and takes what follows.
+    pub(super) fn tick(&mut self) {
+        let mut outcome = std::mem::take(&mut self.outcome);
+        self.shared.hooks.tick(self.now_ms, &mut outcome);
+        drop(self.take_outcome(&mut outcome, Admission::Open));
+        self.outcome = outcome;
+        self.timers.set(self.now + TICK, Due::Tick);
+    }
+
     pub(super) fn run_timers(&mut self) {
         // Timers are not removed when their connection goes: now and then those that nothing needs are swept out.
         if self.timers.heap.len() > 4 * (self.connections.len() + self.sessions.len() + self.resting.len()) + SPARE_TIMERS {
@@ -84,6 +99,7 @@ impl Worker {
                 Due::Session(key) => sessions.get(key).is_some() && seen.insert((3, key)),
                 Due::Delivery(key) => connections.get(key).is_some() && seen.insert((4, key)),
                 Due::Resting(queue) => self.resting.contains(&queue),
+                Due::Tick => true,
             });
             self.timers.heap = needed.collect();
         }
@@ -94,6 +110,7 @@ impl Worker {
                 Due::Resume(connection) => self.resume_reading(connection),
                 Due::Retry(connection) => self.retry(connection),
                 Due::Resting(queue) => self.check_resting(queue),
+                Due::Tick => self.tick(),
                 Due::Delivery(connection) => self.answer_awaiting(connection),
             }
         }

@@ -1,8 +1,14 @@
 //! The command line.
 
+mod dead_letter;
 mod publish;
+mod reach;
+mod report;
+mod rule;
 mod store;
 mod subscribe;
+
+pub(crate) use rule::events as rule_events;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,10 +46,12 @@ enum Command {
     /// Subscribe, and print the messages that come
     #[command(disable_help_flag = true)]
     Sub(subscribe::Arguments),
-    /// Look into the store of a broker that is not running
+    /// Try rules: on events of your own, and on what was recorded
+    Rule(rule::Arguments),
+    /// Look after the store: check, figures, compaction, backup, restore. Works while the broker runs and while it does not
     Store(store::Arguments),
-    /// Look into the dead-letter queues of a broker that is not running
-    Dlq(store::DeadLetterArguments),
+    /// Look after the dead letters of an action: list, show, replay, purge. Works while the broker runs and while it does not
+    Dlq(dead_letter::Arguments),
     /// Make a SCRAM verifier of the password on standard input, for [scram.users]
     Scram {
         /// The method
@@ -88,8 +96,9 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Check(arguments) => check(arguments.sources()),
         Command::Pub(arguments) => publish::run(arguments),
         Command::Sub(arguments) => subscribe::run(arguments),
-        Command::Store(arguments) => store::run(arguments),
-        Command::Dlq(arguments) => store::run_dead_letters(arguments),
+        Command::Rule(arguments) => rule::run(arguments),
+        Command::Store(arguments) => Ok(store::run(arguments)),
+        Command::Dlq(arguments) => Ok(dead_letter::run(arguments)),
         Command::Scram { method, iterations } => {
             let mut password = String::new();
             std::io::stdin().read_line(&mut password).context("cannot read the password from standard input")?;

@@ -1,5 +1,6 @@
 //! Connectors, actions and rules.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -34,6 +35,12 @@ pub struct Action {
     /// With `ack = "delivered"`: seconds that the publisher's acknowledgement waits for the sink; then it is refused.
     #[serde(default = "ack_timeout_secs")]
     pub ack_timeout_secs: u32,
+    /// Actions that get a record which the sink refuses for good, in place of the dead letters.
+    #[serde(default)]
+    pub fallback_actions: Vec<String>,
+    /// Whether a missing value is written as the text `undefined`, as EMQX writes it, and not as NULL or nothing.
+    #[serde(default)]
+    pub undefined_as_text: bool,
     /// The bounds of the queue.
     #[serde(default)]
     pub queue: QueueBounds,
@@ -123,6 +130,33 @@ pub struct Rule {
     /// For people.
     #[serde(default)]
     pub description: String,
+    /// For a statement with a window.
+    #[serde(default)]
+    pub window: RuleWindow,
+}
+
+/// What a rule keeps for its windows.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RuleWindow {
+    /// Groups at the same time; events of further ones are refused and counted.
+    pub groups_max: usize,
+    /// Whether open windows are kept in the store, and go on after a restart. They are written once a second.
+    pub durable: bool,
+}
+
+impl Default for RuleWindow {
+    fn default() -> Self {
+        Self { groups_max: 10_000, durable: false }
+    }
+}
+
+/// What all rules share.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RuleEngine {
+    /// Whether what `kv_store_put` remembers is kept in the store.
+    pub kv_store_durable: bool,
 }
 
 fn yes() -> bool {
@@ -131,12 +165,28 @@ fn yes() -> bool {
 
 /// An action of a rule: the name of a configured one, or one that is built in.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged, expecting = "an action's name, or a table with `function = \"republish\"` or `function = \"console\"`")]
+#[serde(
+    untagged,
+    expecting = "an action's name, or a table with `action = \"NAME\"`, `function = \"republish\"` or `function = \"console\"`"
+)]
 pub enum RuleAction {
     /// The name of an action in `actions`.
     Named(String),
+    /// An action in `actions`, for some of the rows.
+    Conditional(ConditionalAction),
     /// An action that needs no connector.
     BuiltIn(BuiltIn),
+}
+
+/// An action that takes some of the rows.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConditionalAction {
+    /// The name of an action in `actions`.
+    pub action: String,
+    /// A condition as in WHERE, over the fields of the selected row.
+    #[serde(default)]
+    pub when: Option<String>,
 }
 
 /// An action that needs no connector.
@@ -150,15 +200,57 @@ pub enum BuiltIn {
         /// Template of the payload.
         #[serde(default = "whole_row")]
         payload: String,
-        /// 0, 1 or 2.
+        /// 0, 1 or 2, or a template such as `${qos}`.
         #[serde(default)]
-        qos: u8,
-        /// Whether it is retained.
+        qos: NumberOrTemplate,
+        /// Whether it is retained, or a template such as `${flags.retain}`.
         #[serde(default)]
-        retain: bool,
+        retain: FlagOrTemplate,
+        /// Templates of MQTT 5 properties: `Payload-Format-Indicator`, `Message-Expiry-Interval`, `Content-Type`, `Response-Topic`
+        /// and `Correlation-Data`.
+        #[serde(default)]
+        mqtt_properties: BTreeMap<String, String>,
+        /// The user properties: one placeholder of a map, such as `${pub_props.'User-Property'}`.
+        #[serde(default)]
+        user_properties: Option<String>,
+        /// A condition as in WHERE, over the fields of the selected row.
+        #[serde(default)]
+        when: Option<String>,
     },
     /// Writes the row to the log.
-    Console,
+    Console {
+        /// A condition as in WHERE, over the fields of the selected row.
+        #[serde(default)]
+        when: Option<String>,
+    },
+}
+
+/// A number, or the template of one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum NumberOrTemplate {
+    Number(u8),
+    Template(String),
+}
+
+impl Default for NumberOrTemplate {
+    fn default() -> Self {
+        NumberOrTemplate::Number(0)
+    }
+}
+
+/// A truth value, or the template of one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum FlagOrTemplate {
+    Flag(bool),
+    Template(String),
+}
+
+impl Default for FlagOrTemplate {
+    fn default() -> Self {
+        FlagOrTemplate::Flag(false)
+    }
 }
 
 fn whole_row() -> String {

@@ -3,7 +3,9 @@
 mod action;
 mod listener;
 mod mqtt;
+mod recorder;
 mod routing;
+mod schema;
 mod store;
 
 use std::collections::BTreeMap;
@@ -12,10 +14,17 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use action::{Action, BuiltIn, Connector, Delivery, QueueBounds, Rule, RuleAction, WhenFull};
+pub use action::{
+    Action, BuiltIn, ConditionalAction, Connector, Delivery, FlagOrTemplate, NumberOrTemplate, QueueBounds, Rule, RuleAction, RuleEngine,
+    RuleWindow, WhenFull,
+};
 pub use listener::{CertificateFiles, ClientAuth, Listener, Listeners, Tls, TlsVersion, TransportKind, WebSocket};
 pub use mqtt::{DefaultPriority, Mqtt, PeerCert, SharedStrategy, Zone};
+pub use recorder::Recorder;
 pub use routing::{AutoSubscribe, Ban, Delayed, Rewrite, RewriteAction, Scram, SlowSubscribers, Sys};
+pub use schema::{
+    Check, FailureAction, FailureLog, Operation, PayloadCodec, Schema, SchemaKind, Strategy, Transformation, Validation,
+};
 pub use store::{DurabilityLevel, Store};
 
 /// The whole configuration.
@@ -48,12 +57,22 @@ pub struct Config {
     pub slow_subscribers: SlowSubscribers,
     /// The store and what an acknowledgement waits for.
     pub store: Store,
+    /// What is recorded of messages and events, for trying rules on it.
+    pub recorder: Recorder,
     /// Connections to outside systems, by name. `type` says which; `hookline check` lists the settings of a type.
     pub connectors: BTreeMap<String, Connector>,
     /// What to write into an outside system, by name.
     pub actions: BTreeMap<String, Action>,
     /// Rules that select from messages and events, by name.
     pub rules: BTreeMap<String, Rule>,
+    /// What all rules share.
+    pub rule_engine: RuleEngine,
+    /// Schemas of payloads, by name.
+    pub schemas: BTreeMap<String, Schema>,
+    /// What messages must be like to be taken, by name.
+    pub validations: BTreeMap<String, Validation>,
+    /// Changes of messages before anybody hears of them, by name.
+    pub transformations: BTreeMap<String, Transformation>,
 }
 
 /// This node.

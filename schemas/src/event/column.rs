@@ -2,7 +2,7 @@
 
 use hookline_mqtt::{Properties, PropertyId, PropertyValue, Version, property::PropertyType};
 
-use super::{About, Event};
+use super::{About, Alarm, Event};
 use crate::{Map, Message, Value};
 
 /// A column that rules can name.
@@ -44,6 +44,7 @@ const REASON: Column = column("reason", |e| match e.about {
 });
 const REASON_CODE: Column = column("reason_code", |e| match e.about {
     About::Answer(reason) => Value::text(connack_name(reason, e.client.version)),
+    About::Login { reason, .. } => Value::text(reason.name()),
     _ => Value::Undefined,
 });
 const DISCONN_PROPS: Column = column("disconn_props", |e| match e.about {
@@ -52,18 +53,18 @@ const DISCONN_PROPS: Column = column("disconn_props", |e| match e.about {
 });
 
 const ACTION: Column = column("action", |e| match e.about {
-    About::Access { action, .. } => Value::text(action.name()),
+    About::Access { action, .. } | About::Decided { action, .. } => Value::text(action.name()),
     _ => Value::Undefined,
 });
 const TOPIC: Column = column("topic", |e| match e.about {
-    About::Access { topic, .. } => Value::text(topic),
+    About::Access { topic, .. } | About::Decided { topic, .. } => Value::text(topic),
     About::Subscription { filter, .. } => Value::text(filter),
-    About::Message(message) | About::Dropped { message, .. } => Value::text(&message.topic),
+    About::Message(message) | About::Dropped { message, .. } | About::Failed { message, .. } => Value::text(&message.topic),
     _ => Value::Undefined,
 });
 const QOS: Column = column("qos", |e| match e.about {
     About::Subscription { options, .. } => Value::Int(options.qos as i64),
-    About::Message(message) | About::Dropped { message, .. } => Value::Int(message.qos as i64),
+    About::Message(message) | About::Dropped { message, .. } | About::Failed { message, .. } => Value::Int(message.qos as i64),
     _ => Value::Undefined,
 });
 const SUB_PROPS: Column = column("sub_props", subscription_properties);
@@ -132,6 +133,51 @@ pub(super) const DISCONNECTED: &[Column] = &[
     CONNECTED_AT,
 ];
 
+pub(super) const PING: &[Column] =
+    &[CLIENT_ID, CLEAN_START, USERNAME, PEERNAME, SOCKNAME, PROTO_NAME, PROTO_VER, KEEPALIVE, EXPIRY, CONN_PROPS];
+
+pub(super) const LOGIN: &[Column] = &[
+    CLIENT_ID,
+    USERNAME,
+    PEERNAME,
+    REASON_CODE,
+    column("is_superuser", |e| match e.about {
+        About::Login { is_superuser, .. } => Value::Bool(is_superuser),
+        _ => Value::Undefined,
+    }),
+    column("is_anonymous", |e| match e.about {
+        About::Login { is_anonymous, .. } => Value::Bool(is_anonymous),
+        _ => Value::Undefined,
+    }),
+];
+
+pub(super) const DECIDED: &[Column] = &[
+    CLIENT_ID,
+    USERNAME,
+    PEERHOST,
+    PEERNAME,
+    TOPIC,
+    ACTION,
+    column("authz_source", |e| match e.about {
+        About::Decided { source, .. } => Value::text(source),
+        _ => Value::Undefined,
+    }),
+    column("result", |e| match e.about {
+        About::Decided { is_allowed, .. } => Value::text(if is_allowed { "allow" } else { "deny" }),
+        _ => Value::Undefined,
+    }),
+];
+
+const ALARM_NAME: Column = column("name", |e| of_alarm(e, |alarm| Value::text(&alarm.name)));
+const ALARM_MESSAGE: Column = column("message", |e| of_alarm(e, |alarm| Value::text(&alarm.message)));
+const ALARM_DETAILS: Column = column("details", |e| of_alarm(e, |alarm| alarm.details.clone()));
+const ACTIVATED_AT: Column = column("activated_at", |e| of_alarm(e, |alarm| Value::unsigned(alarm.activated_at_us)));
+const DEACTIVATED_AT: Column =
+    column("deactivated_at", |e| of_alarm(e, |alarm| alarm.deactivated_at_us.map_or(Value::Undefined, Value::unsigned)));
+
+pub(super) const ALARM_ACTIVATED: &[Column] = &[ALARM_NAME, ALARM_DETAILS, ALARM_MESSAGE, ACTIVATED_AT];
+pub(super) const ALARM_DEACTIVATED: &[Column] = &[ALARM_NAME, ALARM_DETAILS, ALARM_MESSAGE, ACTIVATED_AT, DEACTIVATED_AT];
+
 pub(super) const ACCESS: &[Column] = &[CLIENT_ID, USERNAME, PEERHOST, PEERNAME, TOPIC, ACTION];
 pub(super) const SUBSCRIPTION: &[Column] = &[CLIENT_ID, USERNAME, PEERHOST, PEERNAME, TOPIC, QOS, SUB_PROPS];
 pub(super) const UNSUBSCRIPTION: &[Column] = &[CLIENT_ID, USERNAME, PEERHOST, PEERNAME, TOPIC, QOS, UNSUB_PROPS];
@@ -141,6 +187,10 @@ pub(super) const TERMINATED: &[Column] = &[REASON, CLIENT_ID, USERNAME, PEERHOST
 pub(super) const PUBLISH: &[Column] = &[ID, CLIENT_ID, USERNAME, PAYLOAD, PEERHOST, PEERNAME, TOPIC, QOS, FLAGS, PUB_PROPS, RECEIVED_AT];
 pub(super) const DROPPED: &[Column] =
     &[ID, REASON, CLIENT_ID, USERNAME, PAYLOAD, PEERHOST, PEERNAME, TOPIC, QOS, FLAGS, PUB_PROPS, RECEIVED_AT];
+pub(super) const VALIDATION_FAILED: &[Column] =
+    &[ID, column("validation", failed_name), CLIENT_ID, USERNAME, PAYLOAD, PEERNAME, TOPIC, QOS, FLAGS, PUB_PROPS, RECEIVED_AT];
+pub(super) const TRANSFORMATION_FAILED: &[Column] =
+    &[ID, column("transformation", failed_name), CLIENT_ID, USERNAME, PAYLOAD, PEERNAME, TOPIC, QOS, FLAGS, PUB_PROPS, RECEIVED_AT];
 pub(super) const DELIVERED: &[Column] =
     &[ID, FROM_CLIENT_ID, FROM_USERNAME, CLIENT_ID, USERNAME, PAYLOAD, PEERHOST, PEERNAME, TOPIC, QOS, FLAGS, PUB_PROPS, RECEIVED_AT];
 pub(super) const DELIVERY_DROPPED: &[Column] = &[
@@ -162,6 +212,20 @@ pub(super) const DELIVERY_DROPPED: &[Column] = &[
 
 fn of_message(event: &Event<'_>, get: impl FnOnce(&Message) -> Value) -> Value {
     event.message().map_or(Value::Undefined, get)
+}
+
+fn of_alarm(event: &Event<'_>, get: impl FnOnce(&Alarm) -> Value) -> Value {
+    match event.about {
+        About::Alarm(alarm) => get(alarm),
+        _ => Value::Undefined,
+    }
+}
+
+fn failed_name(event: &Event<'_>) -> Value {
+    match event.about {
+        About::Failed { name, .. } => Value::text(name),
+        _ => Value::Undefined,
+    }
 }
 
 fn subscription_properties(event: &Event<'_>) -> Value {

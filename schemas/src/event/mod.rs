@@ -2,6 +2,7 @@
 
 mod column;
 mod point;
+mod sample;
 
 pub use column::Column;
 pub use point::{HookPoint, HookSet, HookSpec};
@@ -36,12 +37,34 @@ pub enum About<'a> {
     End { reason: &'static str, properties: &'a Properties },
     /// A request to publish or subscribe that is to be allowed or not.
     Access { action: Access, topic: &'a str },
+    /// A login that was decided.
+    Login { reason: ReasonCode, is_superuser: bool, is_anonymous: bool },
+    /// A request to publish or subscribe that was decided, and by what.
+    Decided { action: Access, topic: &'a str, is_allowed: bool, source: &'static str },
+    /// Something that an operator should know of, or that is over.
+    Alarm(&'a Alarm),
     /// A subscription that is asked for, made or ended.
     Subscription { filter: &'a str, options: SubscriptionOptions, properties: &'a Properties },
     /// A message.
     Message(&'a Message),
     /// A message that was not routed or not delivered.
     Dropped { message: &'a Message, reason: DropReason },
+    /// A message that failed a validation or a transformation of that name.
+    Failed { message: &'a Message, name: &'a str },
+}
+
+/// Something that an operator should know of. It lasts until it is over.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Alarm {
+    /// The kind, such as `high_memory`: there is one of each at a time.
+    pub name: String,
+    /// For people.
+    pub message: String,
+    pub details: Value,
+    /// Microseconds since the Unix epoch.
+    pub activated_at_us: u64,
+    /// Microseconds since the Unix epoch; `None`: it lasts.
+    pub deactivated_at_us: Option<u64>,
 }
 
 /// What a client wants to do with a topic.
@@ -130,7 +153,7 @@ impl<'a> Event<'a> {
     /// The message that the event is about.
     pub fn message(&self) -> Option<&'a Message> {
         match self.about {
-            About::Message(message) | About::Dropped { message, .. } => Some(message),
+            About::Message(message) | About::Dropped { message, .. } | About::Failed { message, .. } => Some(message),
             _ => None,
         }
     }

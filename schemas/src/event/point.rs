@@ -45,6 +45,13 @@ hook_points! {
     ClientAuthenticate: "client.authenticate", "$events/client/authenticate", "", c::CONNECTION;
     /// A publish or a subscription is to be allowed. May refuse.
     ClientAuthorize: "client.authorize", "$events/client/authorize", "", c::ACCESS;
+    /// The login was decided.
+    ClientLogin: "client.check_authn_complete", "$events/auth/check_authn_complete", "$events/client_check_authn_complete", c::LOGIN;
+    /// A publish or a subscription was allowed, or not.
+    ClientDecided: "client.check_authz_complete", "$events/auth/check_authz_complete", "$events/client_check_authz_complete",
+        c::DECIDED;
+    /// The client says that it is there.
+    ClientPing: "client.ping", "$events/client/ping", "", c::PING;
     /// A topic filter of a SUBSCRIBE, before it takes effect. May refuse.
     ClientSubscribe: "client.subscribe", "$events/client/subscribe", "", c::SUBSCRIPTION;
     /// A topic filter of an UNSUBSCRIBE, before it takes effect.
@@ -73,6 +80,16 @@ hook_points! {
     MessageDropped: "message.dropped", "$events/message/dropped", "$events/message_dropped", c::DROPPED;
     /// A message does not reach one of its subscribers.
     DeliveryDropped: "delivery.dropped", "$events/message/delivery_dropped", "$events/delivery_dropped", c::DELIVERY_DROPPED;
+    /// Something that an operator should know of.
+    AlarmActivated: "alarm.activated", "$events/sys/alarm_activated", "", c::ALARM_ACTIVATED;
+    /// It is over.
+    AlarmDeactivated: "alarm.deactivated", "$events/sys/alarm_deactivated", "", c::ALARM_DEACTIVATED;
+    /// A message is not as a validation wants it.
+    SchemaValidationFailed: "schema.validation_failed", "$events/schema_validation/failed", "$events/schema_validation_failed",
+        c::VALIDATION_FAILED;
+    /// A message could not be transformed.
+    MessageTransformationFailed: "message.transformation_failed", "$events/message_transformation/failed",
+        "$events/message_transformation_failed", c::TRANSFORMATION_FAILED;
 }
 
 impl HookPoint {

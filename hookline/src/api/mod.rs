@@ -1,0 +1,129 @@
+//! The REST API, under /api/v5. For now it listens on the socket in the data folder only, and has what the commands need. Answers are
+//! JSON; what was refused is `{"code": …, "message": …}`.
+
+mod answer;
+pub(crate) mod dead_letters;
+mod rules;
+mod socket;
+mod store;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use hookline_core::store::Store;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use answer::Answer;
+pub(crate) use answer::{Code, Problem};
+
+/// How long the end waits for requests that are under way.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The API, serving.
+#[derive(Debug)]
+pub(crate) struct Api {
+    served: JoinHandle<()>,
+    stop: watch::Sender<bool>,
+    stopping: Arc<AtomicBool>,
+    _file: socket::SocketFile,
+}
+
+/// What handlers work with.
+#[derive(Debug, Clone)]
+struct Shared {
+    store: Arc<Store>,
+    /// Held by what reads or writes the whole store: one at a time.
+    whole_store: Arc<tokio::sync::Mutex<()>>,
+    /// The broker stops: what takes long is to end.
+    stopping: Arc<AtomicBool>,
+}
+
+impl Api {
+    /// Starts to listen in the data folder, whose store this process has open. Without the socket the broker serves all the same.
+    pub(crate) fn start(data_dir: &Path, store: Arc<Store>) -> Option<Api> {
+        let listening = socket::listen(data_dir).inspect_err(|problem| {
+            tracing::warn!(problem, "commands (hookline store, hookline dlq) cannot reach this broker: it has no socket");
+        });
+        let (listener, file) = listening.ok()?;
+        let stopping = Arc::new(AtomicBool::new(false));
+        let shared = Shared { store, whole_store: Arc::default(), stopping: Arc::clone(&stopping) };
+        let stop = watch::Sender::new(false);
+        let mut stopped = stop.subscribe();
+        let server = axum::serve(listener, router(shared)).with_graceful_shutdown(async move {
+            // An error means that the handle is gone, which is a stop, too.
+            drop(stopped.wait_for(|stop| *stop).await);
+        });
+        let served = tokio::spawn(async move {
+            if let Err(error) = server.await {
+                tracing::error!(%error, "the API has ended");
+            }
+        });
+        Some(Api { served, stop, stopping, _file: file })
+    }
+
+    /// Ends it. What still works on the store ends with the store.
+    pub(crate) async fn stop(mut self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.stop.send_replace(true);
+        match tokio::time::timeout(STOP_TIMEOUT, &mut self.served).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the API panicked"),
+            Err(_) => {
+                tracing::warn!("a command is still under way; it gets no answer");
+                self.served.abort();
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Works on the store beside the runtime's own threads.
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Store) -> Result<T, Problem> + Send + 'static) -> Answer<T> {
+        let store = Arc::clone(&self.store);
+        match tokio::task::spawn_blocking(move || work(&store)).await {
+            Ok(result) => result.map(Json),
+            Err(error) => Err(Problem::new(Code::InternalError, error.to_string())),
+        }
+    }
+
+    /// As [`Shared::run`], for what keeps the disk busy: refused while another one does.
+    async fn run_alone<T: Send + 'static>(&self, work: impl FnOnce(&Store) -> Result<T, Problem> + Send + 'static) -> Answer<T> {
+        let Ok(alone) = Arc::clone(&self.whole_store).try_lock_owned() else {
+            let problem = "a check, compaction or backup is under way; try again when it has ended";
+            return Err(Problem::new(Code::Conflict, problem));
+        };
+        self.run(move |store| {
+            let result = work(store);
+            // Not before, even where nobody waits for the answer any more.
+            drop(alone);
+            result
+        })
+        .await
+    }
+}
+
+fn router(shared: Shared) -> Router {
+    let letters = "/actions/{action}/dead_letters";
+    let routes = Router::new()
+        .route("/store", get(store::stats))
+        .route("/store/queues", get(store::queues))
+        .route("/store/check", post(store::check))
+        .route("/store/compact", post(store::compact))
+        .route("/store/backup", post(store::backup))
+        .route("/rule_test", post(rules::post_test))
+        .route("/rule_backtest", post(rules::post_backtest))
+        .route("/rule_events", get(rules::get_events))
+        .route(letters, get(dead_letters::get_all).delete(dead_letters::delete_all))
+        .route(&format!("{letters}/replay"), post(dead_letters::post_replay_all))
+        .route(&format!("{letters}/{{sequence}}"), get(dead_letters::get_one).delete(dead_letters::delete_one))
+        .route(&format!("{letters}/{{sequence}}/replay"), post(dead_letters::post_replay));
+    Router::new()
+        .nest("/api/v5", routes)
+        .fallback(|| async { Problem::new(Code::NotFound, "there is no such resource in this version of Hookline") })
+        .with_state(shared)
+}
