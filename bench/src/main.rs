@@ -101,9 +101,7 @@ fn scenarios(duration: Duration) -> Vec<Scenario> {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Compare { seconds, rounds } => compare(Duration::from_secs(seconds), rounds),
-        Command::Restart { sessions, messages, fan_out, payload_bytes } => {
-            Backlog { sessions, messages, fan_out, payload_bytes }.run()
-        }
+        Command::Restart { sessions, messages, fan_out, payload_bytes } => Backlog { sessions, messages, fan_out, payload_bytes }.run(),
         Command::Load { address, pid, pairs, qos, payload_bytes, seconds, window } => {
             let qos = QoS::from_bits(qos).unwrap_or_default();
             let load = Load { pairs, qos, payload_bytes, window, subscribers: true, duration: Duration::from_secs(seconds) };

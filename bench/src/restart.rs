@@ -37,10 +37,20 @@ impl Backlog {
         let started = Instant::now();
         let first = Process::start(folder.path())?;
         in_threads(|thread| self.make_sessions(first.address, thread))?;
-        println!("{} sessions made in {:.1} s; {} MB resident", self.sessions, started.elapsed().as_secs_f64(), first.resident_bytes()? / 1_000_000);
+        println!(
+            "{} sessions made in {:.1} s; {} MB resident",
+            self.sessions,
+            started.elapsed().as_secs_f64(),
+            first.resident_bytes()? / 1_000_000
+        );
         let started = Instant::now();
         in_threads(|thread| self.publish(first.address, thread))?;
-        println!("{} messages queued in {:.1} s; {} MB resident", self.messages, started.elapsed().as_secs_f64(), first.resident_bytes()? / 1_000_000);
+        println!(
+            "{} messages queued in {:.1} s; {} MB resident",
+            self.messages,
+            started.elapsed().as_secs_f64(),
+            first.resident_bytes()? / 1_000_000
+        );
         // As a crash leaves it.
         drop(first);
         println!("store: {} MB on disk", disk_bytes(&folder.path().join("data"))? / 1_000_000);
@@ -101,7 +111,14 @@ impl Backlog {
 
 fn in_threads(work: impl Fn(usize) -> anyhow::Result<()> + Sync) -> anyhow::Result<()> {
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS).map(|thread| scope.spawn({ let work = &work; move || work(thread) })).collect();
+        let threads: Vec<_> = (0..THREADS)
+            .map(|thread| {
+                scope.spawn({
+                    let work = &work;
+                    move || work(thread)
+                })
+            })
+            .collect();
         threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| anyhow::anyhow!("a client panicked"))?)
     })
 }

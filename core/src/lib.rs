@@ -50,8 +50,8 @@ mod zone;
 pub use alarms::{Alarm, Alarms};
 pub use broker::{Broker, BrokerError, check, store_settings};
 pub use hooks::Hooks;
-pub use recorder::{Recorder, RecorderStats};
 pub use metrics::{Counters, Totals, Turned};
+pub use recorder::{Recorder, RecorderStats};
 
 /// The maps of this crate: keys are not chosen by strangers to collide, thanks to a random seed.
 pub(crate) type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;

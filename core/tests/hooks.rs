@@ -9,8 +9,9 @@ use hookline_core::{Broker, Hooks};
 use hookline_mqtt::client::{Client, Error, Options};
 use hookline_mqtt::{QoS, ReasonCode, Version};
 use hookline_schemas::config::{Config, Listener};
+use hookline_schemas::gate::{Failed, Gate, Verdict};
 use hookline_schemas::ports::{Hook, Outcome};
-use hookline_schemas::{Event, HookPoint, HookSet, Value};
+use hookline_schemas::{Event, HookPoint, HookSet, Message, Value};
 
 /// Remembers the rows of all events, and refuses what is named `refused`.
 #[derive(Default)]
@@ -33,6 +34,24 @@ impl Hook for Recorder {
             _ => {}
         }
         self.rows.lock().expect("lock").push((event.point, row));
+    }
+}
+
+/// Fails what is named so, and lets it pass all the same.
+struct Gatekeeper;
+
+impl Gate for Gatekeeper {
+    fn is_open(&self) -> bool {
+        false
+    }
+
+    fn on_publish(&self, message: &mut Message, failed: Failed<'_>) -> Verdict {
+        match &*message.topic {
+            "invalid" => failed(HookPoint::SchemaValidationFailed, "v", message),
+            "untransformable" => failed(HookPoint::MessageTransformationFailed, "t", message),
+            _ => {}
+        }
+        Verdict::Pass
     }
 }
 
@@ -59,7 +78,7 @@ fn start() -> Fixture {
     config.node.workers = 2;
     let opened: Opened = Store::open(folder.path(), "n", &config.store).expect("opens");
     let (store, recorder) = (Arc::clone(&opened.store), Arc::<Recorder>::default());
-    let hooks = Hooks::new("n", vec![Arc::<Recorder>::clone(&recorder)]);
+    let hooks = Hooks::new("n", vec![Arc::<Recorder>::clone(&recorder)]).behind(Arc::new(Gatekeeper));
     let broker = Broker::start(&config, opened, hooks).expect("starts");
     Fixture { broker, store, recorder, _folder: folder }
 }
@@ -87,7 +106,10 @@ async fn every_hook_point_is_called_with_its_columns() {
         publisher.publish("t/1", b"{}", QoS::AtLeastOnce, false).expect("published");
         keeper.receive(Duration::from_secs(5)).expect("holds").expect("arrives");
         keeper.unsubscribe(&["t/#"]).expect("unsubscribed");
-        publisher.publish("nobody", b"", QoS::AtLeastOnce, false).expect("published");
+        for topic in ["nobody", "invalid", "untransformable"] {
+            publisher.publish(topic, b"", QoS::AtLeastOnce, false).expect("published");
+        }
+        publisher.ping().expect("answered");
         // Taken over, then discarded.
         let keeper = Client::connect(address, &v5("keeper").persistent(100)).expect("connects");
         assert!(keeper.session_present());
@@ -104,6 +126,8 @@ async fn every_hook_point_is_called_with_its_columns() {
         }
     });
     talk.await.expect("all is said");
+    broker.alarms().activate("test", "only a test", serde_json::json!({}));
+    broker.alarms().deactivate("test");
     for spec in HookPoint::TABLE {
         eventually(spec.name, || !recorder.of(spec.point).is_empty());
         for row in recorder.of(spec.point) {

@@ -72,6 +72,11 @@ impl Watcher {
         self.until(&format!("{counts:?}"), |seen| counts.iter().all(|(name, count)| seen.get(*name) == Some(&count.to_string())));
     }
 
+    /// Listens until all of these were said: one report is many messages.
+    fn until_said(&mut self, names: &[String]) {
+        self.until(&format!("{names:?}"), |seen| names.iter().all(|name| seen.contains_key(name)));
+    }
+
     /// Something that was said as JSON.
     fn json(&self, name: &str) -> serde_json::Value {
         serde_json::from_str(&self.seen[name]).expect("JSON")
@@ -128,12 +133,8 @@ fn what_there_is_has_the_names_of_emqx_and_a_maximum_that_stays() {
         ("stats/retained/count", 1),
         ("stats/delayed/count", 1),
     ]);
-    for name in STATS {
-        let name = name.replace('.', "/");
-        for what in ["count", "max"] {
-            assert!(watcher.seen.contains_key(&format!("stats/{name}/{what}")), "{name}/{what}: {:?}", watcher.seen.keys());
-        }
-    }
+    let both = |name: &str| ["count", "max"].map(|what| format!("stats/{}/{what}", name.replace('.', "/")));
+    watcher.until_said(&STATS.iter().flat_map(|name| both(name)).collect::<Vec<_>>());
     device.unsubscribe(&["a/+", "$share/g/a/+"]).expect("unsubscribed");
     // Its session ends with a clean start, and its subscription with it.
     drop(broker.connect(&v5("keeper")));
@@ -222,6 +223,8 @@ fn what_happens_is_counted_by_the_names_of_emqx() {
         ("metrics/messages/dropped", 2),
         ("metrics/messages/dropped/no_subscribers", 2),
     ]);
+    let topics = METRICS.split_whitespace().map(|name| format!("metrics/{}", name.replace('.', "/")));
+    watcher.until_said(&topics.collect::<Vec<_>>());
     for name in METRICS.split_whitespace() {
         let topic = format!("metrics/{}", name.replace('.', "/"));
         let count = watcher.seen.get(&topic).unwrap_or_else(|| panic!("{topic} is missing from {:?}", watcher.seen.keys()));

@@ -9,8 +9,8 @@ use hookline_schemas::ports::{BoxFuture, QueueReader, Unreadable};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::{ActionState, Special, compatible};
 use super::backoff::Backoff;
+use super::{ActionState, Special, compatible};
 use crate::connector::{Failure, Sink};
 
 /// How often an idle sink is asked whether it is well.

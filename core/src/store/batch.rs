@@ -27,11 +27,25 @@ pub struct RecordHandle {
 
 #[derive(Debug)]
 pub(super) enum Change {
-    Put { family: &'static str, key: Vec<u8>, value: Vec<u8> },
-    Delete { family: &'static str, key: Vec<u8> },
-    DeleteRange { family: &'static str, from: Vec<u8>, to: Vec<u8> },
+    Put {
+        family: &'static str,
+        key: Vec<u8>,
+        value: Vec<u8>,
+    },
+    Delete {
+        family: &'static str,
+        key: Vec<u8>,
+    },
+    DeleteRange {
+        family: &'static str,
+        from: Vec<u8>,
+        to: Vec<u8>,
+    },
     /// The retained message of a topic, or that it has none any more.
-    Retained { topic: Vec<u8>, value: Option<(Vec<u8>, Kept)> },
+    Retained {
+        topic: Vec<u8>,
+        value: Option<(Vec<u8>, Kept)>,
+    },
 }
 
 impl Batch {

@@ -12,8 +12,8 @@ use rocksdb::WriteBatch;
 
 use super::batch::{Batch, Change, RecordHandle};
 use super::chunk::Position;
-use super::queue::{Queue, Settlement};
 use super::database::family;
+use super::queue::{Queue, Settlement};
 use super::{Error, Store, keys};
 use crate::clock;
 

@@ -162,7 +162,9 @@ impl Store {
         let found = self.meta(keys::FORMAT)?;
         if let Some(version) = found.filter(|version| *version > keys::FORMAT_VERSION) {
             let known = keys::FORMAT_VERSION;
-            return Err(Error::Write(format!("it is in format {version}, and this version of Hookline knows formats up to {known}; use a newer one")));
+            return Err(Error::Write(format!(
+                "it is in format {version}, and this version of Hookline knows formats up to {known}; use a newer one"
+            )));
         }
         // Where the limit was lost the chunks themselves say what was used. Zero is no chunk.
         let next_chunk = self.meta(keys::CHUNK_LIMIT)?.unwrap_or(1).max(self.last_chunk()? + 1);

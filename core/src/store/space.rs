@@ -92,9 +92,13 @@ impl Space {
         if self.reserve_bytes == 0 {
             return;
         }
-        let made = OpenOptions::new().create(true).truncate(false).write(true).open(&self.reserve).map_err(|error| error.to_string()).and_then(
-            |file| rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, self.reserve_bytes).map_err(|error| error.to_string()),
-        );
+        let made =
+            OpenOptions::new().create(true).truncate(false).write(true).open(&self.reserve).map_err(|error| error.to_string()).and_then(
+                |file| {
+                    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, self.reserve_bytes)
+                        .map_err(|error| error.to_string())
+                },
+            );
         if let Err(error) = made {
             drop(std::fs::remove_file(&self.reserve));
             tracing::warn!(error, "cannot keep a reserve on the disk of the store");

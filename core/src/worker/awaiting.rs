@@ -54,7 +54,9 @@ impl Worker {
                 (publisher.connection, Answer::Acknowledge(publisher), wait)
             }
             Deferred::Refuse { publisher } => (publisher.connection, Answer::Refuse(*publisher), None),
-            Deferred::Ack { connection, ack } if matches!(ack.kind, AckKind::PubAck | AckKind::PubRec) => (*connection, Answer::Again(ack.clone()), None),
+            Deferred::Ack { connection, ack } if matches!(ack.kind, AckKind::PubAck | AckKind::PubRec) => {
+                (*connection, Answer::Again(ack.clone()), None)
+            }
             _ => return deferred,
         };
         let is_behind = self.connections.get(key).is_some_and(Connection::is_awaiting);

@@ -12,8 +12,8 @@ use hookline_schemas::Client;
 use hookline_schemas::config::DurabilityLevel;
 use rustix::event::epoll::{self, EventFlags};
 
-use super::awaiting::Awaiting;
 use super::Worker;
+use super::awaiting::Awaiting;
 use super::timers::Due;
 use crate::HashMap;
 use crate::authentication::Exchange;

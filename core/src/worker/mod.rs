@@ -37,7 +37,6 @@ use hookline_schemas::{Client, Message, QueueId};
 use parking_lot::Mutex;
 use rustix::event::{Timespec, epoll};
 
-use crate::{HashMap, HashSet};
 use crate::alarms::Alarms;
 use crate::authentication::Methods;
 use crate::bans::Bans;
@@ -53,6 +52,7 @@ use crate::slab::{Key, Slab};
 use crate::slow::Slow;
 use crate::store::{Batch, ChunkCache, Queue, Store};
 use crate::zone::{Zone, Zones};
+use crate::{HashMap, HashSet};
 use connection::Connection;
 use deferred::{Deferred, Pending};
 use publish::Admission;

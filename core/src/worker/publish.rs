@@ -197,12 +197,7 @@ impl Worker {
     }
 
     /// Lets a message through the gate, where there is one: it may come out changed, or not at all.
-    fn pass_gate(
-        &mut self,
-        mut message: Message,
-        targets: Arc<Targets>,
-        publisher: Option<Publisher>,
-    ) -> Option<(Message, Arc<Targets>)> {
+    fn pass_gate(&mut self, mut message: Message, targets: Arc<Targets>, publisher: Option<Publisher>) -> Option<(Message, Arc<Targets>)> {
         let shared = Arc::clone(&self.shared);
         let Some(gate) = shared.hooks.gate() else { return Some((message, targets)) };
         let mut outcome = std::mem::take(&mut self.outcome);
@@ -264,7 +259,8 @@ impl Worker {
     fn is_at_a_bound(&self, message: &Message, outcome: &Outcome, targets: &Targets, members: &[Arc<Member>]) -> Option<ReasonCode> {
         let store = &self.shared.store;
         let full_action = outcome.records().any(|(record, _)| {
-            record.promise.ack != AckMode::Accepted && store.queue(record.queue).is_some_and(|queue| queue.when_full() == Some(WhenFull::Refuse))
+            record.promise.ack != AckMode::Accepted
+                && store.queue(record.queue).is_some_and(|queue| queue.when_full() == Some(WhenFull::Refuse))
         });
         let is_full = |queue: &Queue| queue.when_full() == Some(WhenFull::Refuse);
         let full_session = targets

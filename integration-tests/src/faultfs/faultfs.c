@@ -1,7 +1,7 @@
 // A layer below the file calls of a process, for tests. It is loaded by LD_PRELOAD and does two things to files below one folder:
 // it forgets what was not synced, as a power cut does, and it lets chosen calls fail.
 //
-// HOOKLINE_FAULTFS_DIR       the folder. Names that begin with LOG are left alone.
+// HOOKLINE_FAULTFS_DIR       the folder. Names that begin with LOG, and those that end with -shm, are left alone.
 // HOOKLINE_FAULTFS_CONTROL   a FIFO, made if it is missing: one command a line. Each is answered by one in CONTROL.reply: "ok ..." or
 //                            "error ...".
 // HOOKLINE_FAULTFS_METADATA  "keep": names (create, rename, unlink, link, mkdir, rmdir) are durable at once, as ext4 nearly has it.

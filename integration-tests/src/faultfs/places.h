@@ -39,7 +39,10 @@ static bool find_place(int at, const char *path, struct place *place)
     while (len > 1 && parent[len - 1] == '/') parent[--len] = 0;
     char *slash = strrchr(parent, '/'), *name = slash ? slash + 1 : parent;
     bool itself = !*name || !strcmp(name, ".") || !strcmp(name, "..");
-    if (strlen(name) > NAME_MAX || !strncmp(name, "LOG", 3)) return false;
+    size_t name_len = strlen(name);
+    if (name_len > NAME_MAX || !strncmp(name, "LOG", 3)) return false;
+    // Memory that processes share: cutting it would pull it from under them, and nobody relies on it after a start.
+    if (name_len > 4 && !strcmp(name + name_len - 4, "-shm")) return false;
     strcpy(place->name, itself ? "" : name);
     if (!itself && !slash) strcpy(parent, ".");
     else if (!itself) slash[slash == parent] = 0;

@@ -92,7 +92,9 @@ impl Publish {
         };
         let template = |text: &str| Template::parse(text).map_err(|error| error.to_string());
         let qos = match qos {
-            NumberOrTemplate::Number(number) => Ok(qos_of(i64::from(*number)).ok_or_else(|| format!("qos {number}: there are 0, 1 and 2"))?),
+            NumberOrTemplate::Number(number) => {
+                Ok(qos_of(i64::from(*number)).ok_or_else(|| format!("qos {number}: there are 0, 1 and 2"))?)
+            }
             NumberOrTemplate::Template(text) => Err(template(text)?),
         };
         let retain = match retain {
@@ -148,9 +150,8 @@ impl Publish {
             }
             match id {
                 PropertyId::PayloadFormatIndicator | PropertyId::MessageExpiryInterval => {
-                    let number = text.trim().parse().map_err(|_| {
-                        EvalError::new(format!("republish: {} \"{text}\" is not a number", id.name()))
-                    })?;
+                    let number =
+                        text.trim().parse().map_err(|_| EvalError::new(format!("republish: {} \"{text}\" is not a number", id.name())))?;
                     properties.push_number(*id, number);
                 }
                 PropertyId::CorrelationData => properties.push_binary(*id, &template.render(row)),

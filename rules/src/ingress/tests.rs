@@ -92,9 +92,7 @@ fn counts(ingress: &Ingress) -> Vec<(u64, u64, u64)> {
 fn what_does_not_pass_is_refused_dropped_or_let_through() {
     let rejected = Verdict::Reject { name: "v".into(), reason: ReasonCode::PayloadFormatInvalid };
     let dropped = Verdict::Drop { name: "v".into() };
-    for (action, expect) in
-        [(FailureAction::Reject, rejected), (FailureAction::Drop, dropped), (FailureAction::Ignore, Verdict::Pass)]
-    {
+    for (action, expect) in [(FailureAction::Reject, rejected), (FailureAction::Drop, dropped), (FailureAction::Ignore, Verdict::Pass)] {
         let ingress = ingress([("v", validation(vec![schema("json")], action))], []);
         let failed = "schema.validation_failed v {\"t\":101}".to_owned();
         assert_eq!(publish(&ingress, &mut Message::internal("t/1", "{\"t\":101}")), (expect, vec![failed]));

@@ -133,8 +133,9 @@ fn fits(value: &Value, pattern: &Json) -> bool {
     let bound = |key: &str| pattern.get(key).and_then(Json::as_f64);
     let is_within = bound("min").is_none_or(|min| number.is_some_and(|number| number >= min))
         && bound("max").is_none_or(|max| number.is_some_and(|number| number <= max));
-    let matches = pattern.get("regex").and_then(Json::as_str).is_none_or(|regex| {
-        value.as_text().is_some_and(|text| regex::Regex::new(&format!("^(?:{regex})$")).expect("a regular expression").is_match(text))
-    });
+    let matches = pattern
+        .get("regex")
+        .and_then(Json::as_str)
+        .is_none_or(|regex| value.as_text().is_some_and(|text| regex::Regex::new(regex).expect("a regular expression").is_match(text)));
     is_of_kind && is_within && matches
 }

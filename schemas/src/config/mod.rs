@@ -22,9 +22,7 @@ pub use listener::{CertificateFiles, ClientAuth, Listener, Listeners, Tls, TlsVe
 pub use mqtt::{DefaultPriority, Mqtt, PeerCert, SharedStrategy, Zone};
 pub use recorder::Recorder;
 pub use routing::{AutoSubscribe, Ban, Delayed, Rewrite, RewriteAction, Scram, SlowSubscribers, Sys};
-pub use schema::{
-    Check, FailureAction, FailureLog, Operation, PayloadCodec, Schema, SchemaKind, Strategy, Transformation, Validation,
-};
+pub use schema::{Check, FailureAction, FailureLog, Operation, PayloadCodec, Schema, SchemaKind, Strategy, Transformation, Validation};
 pub use store::{DurabilityLevel, Store};
 
 /// The whole configuration.

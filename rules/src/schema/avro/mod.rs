@@ -10,12 +10,12 @@
 //! - UUIDs are text, durations are a map of `months`, `days` and `millis`, big decimals stay bytes;
 //! - a field that is missing has its default, or is null where it may be; keys that are no fields are left out.
 
-/// Values to bytes.
-mod encode;
 /// Bytes to values.
 mod decode;
 /// The defaults of fields.
 mod default;
+/// Values to bytes.
+mod encode;
 /// Decimals, UUIDs, times.
 mod logical;
 /// Schemas, resolved.
