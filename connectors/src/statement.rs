@@ -15,7 +15,7 @@ pub(crate) struct Statement {
 }
 
 /// The name under which a record's own identifier is reached in templates.
-const HOOKLINE_ID: &str = "hookline_id";
+pub(crate) const HOOKLINE_ID: &str = "hookline_id";
 
 impl Statement {
     /// Reads a statement; `mark` writes the placeholder of the n-th parameter, from 1.

@@ -65,38 +65,7 @@ impl Broker {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             count => count,
         };
-        let mailboxes = (0..count).map(|_| Mailbox::new().map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
-        for mailbox in &mailboxes {
-            let mailbox = Arc::clone(mailbox);
-            store.add_waker(Arc::new(move || mailbox.post(Mail::Durable)));
-        }
-        let zones = Zones::new(config).map_err(|errors| BrokerError::Configuration(errors.join("; ")))?;
-        let rewrites = Rewrites::new(&config.rewrite).map_err(|errors| BrokerError::Configuration(errors.join("; ")))?;
-        let methods = Methods::new(&config.scram).map_err(|errors| BrokerError::Configuration(errors.join("; ")))?;
-        let node: Arc<str> = config.node.name.as_str().into();
-        let shared = Arc::new(Shared {
-            methods,
-            alarms: Alarms::new(Arc::clone(&node), Arc::clone(&mailboxes[0])),
-            node,
-            bans: Bans::new(&config.banned),
-            rewrites,
-            auto_subscribe: config.auto_subscribe.clone(),
-            delayed: config.delayed.clone(),
-            sys: config.sys.clone(),
-            slow: config.slow_subscribers.clone(),
-            slowest: Mutex::default(),
-            strangers: Strangers::default(),
-            sessions: AtomicUsize::new(0),
-            overload: AtomicBool::new(false),
-            exclusive: Mutex::default(),
-            store: Arc::clone(&store),
-            router: Router::default(),
-            retained: Retained::new(Arc::clone(&store)),
-            zones,
-            hooks,
-            mailboxes,
-            boot: std::process::id() ^ crate::clock::now_ms() as u32,
-        });
+        let shared = share(config, &store, hooks, count)?;
         // Everything is bound before anything is served: a port in use stops the start as a whole.
         let listeners = open_listeners(config, &shared)?;
         let mut broker = Broker {
@@ -178,6 +147,42 @@ impl Broker {
     pub fn store(&self) -> &Arc<Store> {
         &self.store
     }
+}
+
+/// What all workers share, over an open store.
+pub(crate) fn share(config: &Config, store: &Arc<Store>, hooks: Hooks, workers: usize) -> Result<Arc<Shared>, BrokerError> {
+    let mailboxes = (0..workers).map(|_| Mailbox::new().map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
+    for mailbox in &mailboxes {
+        let mailbox = Arc::clone(mailbox);
+        store.add_waker(Arc::new(move || mailbox.post(Mail::Durable)));
+    }
+    let zones = Zones::new(config).map_err(|errors| BrokerError::Configuration(errors.join("; ")))?;
+    let rewrites = Rewrites::new(&config.rewrite).map_err(|errors| BrokerError::Configuration(errors.join("; ")))?;
+    let methods = Methods::new(&config.scram).map_err(|errors| BrokerError::Configuration(errors.join("; ")))?;
+    let node: Arc<str> = config.node.name.as_str().into();
+    Ok(Arc::new(Shared {
+        methods,
+        alarms: Alarms::new(Arc::clone(&node), Arc::clone(&mailboxes[0])),
+        node,
+        bans: Bans::new(&config.banned),
+        rewrites,
+        auto_subscribe: config.auto_subscribe.clone(),
+        delayed: config.delayed.clone(),
+        sys: config.sys.clone(),
+        slow: config.slow_subscribers.clone(),
+        slowest: Mutex::default(),
+        strangers: Strangers::default(),
+        sessions: AtomicUsize::new(0),
+        overload: AtomicBool::new(false),
+        exclusive: Mutex::default(),
+        store: Arc::clone(store),
+        router: Router::default(),
+        retained: Retained::new(Arc::clone(store)),
+        zones,
+        hooks,
+        mailboxes,
+        boot: std::process::id() ^ crate::clock::now_ms() as u32,
+    }))
 }
 
 fn open_listeners(config: &Config, shared: &Arc<Shared>) -> Result<Vec<(String, Listener)>, BrokerError> {

@@ -71,7 +71,7 @@ pub(crate) struct SharedThrottle(Mutex<Throttle>);
 impl SharedThrottle {
     /// `None` where there is no limit.
     pub(crate) fn new(messages_per_sec: u64, bytes_per_sec: u64) -> Option<SharedThrottle> {
-        Throttle::new(messages_per_sec, bytes_per_sec, Instant::now()).map(|throttle| SharedThrottle(Mutex::new(throttle)))
+        Throttle::new(messages_per_sec, bytes_per_sec, crate::clock::now()).map(|throttle| SharedThrottle(Mutex::new(throttle)))
     }
 
     /// As [`Throttle::take`].

@@ -1,6 +1,6 @@
 //! The broker, put together from its configuration, and taken down in the order of the line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ use tracing_subscriber::filter::Targets as LogFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::api::Api;
+use crate::api::{Api, Running};
 use crate::config::{self, Errors, Loaded, Sources};
 
 /// How long a clean end waits for the sinks to take what is left; the rest stays in the store.
@@ -64,7 +64,8 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
         let mut stop = Stop::new()?;
         let broker = Broker::start(&config, opened, hooks)?;
         let deliveries: Vec<DeliveryHandle> = sinks.into_iter().map(|start| start()).collect();
-        let api = Api::start(&config.node.data_dir, Arc::clone(&store));
+        let running = Running::new(&config, Arc::clone(&engine), &deliveries);
+        let api = Api::start(&config.node.data_dir, Arc::clone(&store), running);
         greet(&origin, &data_dir, &config, broker.addresses());
         let listeners: Vec<String> = broker.addresses().iter().map(|(name, address)| format!("{name}={address}")).collect();
         tracing::info!(listeners = listeners.join(" "), data = %data_dir, "hookline is ready");
@@ -147,10 +148,31 @@ pub(crate) fn check(config: &Config) -> Result<(), Errors> {
         for fallback in action.fallback_actions.iter().filter(|fallback| !config.actions.contains_key(*fallback) || *fallback == name) {
             errors.push(format!("actions.{name}.fallback_actions: \"{fallback}\" must be another action in [actions]"));
         }
+        if !action.fallback_actions.contains(name) && falls_back_to_itself(config, name) {
+            errors.push(format!(
+                "actions.{name}.fallback_actions: by them a record may come back to \"{name}\", and would go round for ever; let the chain end"
+            ));
+        }
     }
     errors.extend(ingress(config).err().unwrap_or_default());
     errors.dedup();
     if errors.is_empty() { Ok(()) } else { Err(Errors { origin: "the configuration".into(), errors }) }
+}
+
+/// Whether what an action cannot take may come back to it.
+fn falls_back_to_itself(config: &Config, action: &str) -> bool {
+    let fallbacks = |name: &str| config.actions.get(name).into_iter().flat_map(|action| action.fallback_actions.iter().map(String::as_str));
+    let mut next: Vec<&str> = fallbacks(action).collect();
+    let mut seen = BTreeSet::new();
+    while let Some(name) = next.pop() {
+        if name == action {
+            return true;
+        }
+        if seen.insert(name) {
+            next.extend(fallbacks(name));
+        }
+    }
+    false
 }
 
 /// What messages pass before rules hear of them, and the schemas that it uses; those are what rules use from now on, too.

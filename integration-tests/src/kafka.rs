@@ -47,10 +47,11 @@ pub fn consume(topic: &str, partitions: i32, limit: Duration, mut enough: impl F
         assignment.add_partition_offset(topic, partition, Offset::Beginning).expect("a partition");
     }
     consumer.assign(&assignment).expect("assigned");
-    let deadline = Instant::now() + limit;
+    let mut last = Instant::now();
     let mut consumed = Vec::new();
-    while Instant::now() < deadline && !enough(&consumed) {
+    while last.elapsed() < limit && !enough(&consumed) {
         if let Some(Ok(message)) = consumer.poll(Duration::from_millis(200)) {
+            last = Instant::now();
             let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
             let header = message.headers().and_then(|headers| headers.iter().find(|header| header.key == "hookline_id"));
             consumed.push(Consumed {

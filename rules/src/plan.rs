@@ -35,6 +35,8 @@ pub struct Statement {
     pub(crate) points: Vec<HookPoint>,
     /// What FROM selects of bridges and sources, without `$bridges/` and `$sources/`.
     pub(crate) ingress: Vec<String>,
+    /// All that stands behind FROM, as it is written.
+    sources: Vec<String>,
 }
 
 /// What names in the statement mean.
@@ -89,6 +91,7 @@ impl Statement {
             filters: Vec::new(),
             points: Vec::new(),
             ingress: Vec::new(),
+            sources: from.iter().map(|source| source.name.clone()).collect(),
         };
         for source in from {
             statement.select_source(sql, source)?;
@@ -155,6 +158,11 @@ impl Statement {
     /// Whether what a bridge or a source brings is for it; `source` is its name in FROM, such as `$sources/kafka:orders`.
     pub fn selects_source(&self, source: &str) -> bool {
         without_ingress(source).is_some_and(|name| self.ingress.iter().any(|filter| topic::matches(filter, name)))
+    }
+
+    /// The topic filters and events behind FROM, as they are written.
+    pub fn sources(&self) -> &[String] {
+        &self.sources
     }
 
     /// The events that FROM names, beside messages.

@@ -2,13 +2,16 @@
 
 use hookline_schemas::{Map, Value};
 
+use crate::statement::HOOKLINE_ID;
+
 /// The text.
 const UNDEFINED: &str = "undefined";
 
-/// Puts the text in place of every missing value: those in the row, and those that the placeholders `paths` name.
+/// Puts the text in place of every missing value: those in the row, and those that the placeholders `paths` name. The record's own
+/// identifier is not missing, though no row has it.
 pub(super) fn fill(row: &mut Value, paths: &[Vec<String>]) {
     fill_all(row);
-    for path in paths {
+    for path in paths.iter().filter(|path| **path != [HOOKLINE_ID]) {
         if *row.path(path.iter().map(String::as_str)) == Value::Undefined {
             set(row, path);
         }
@@ -51,7 +54,7 @@ mod tests {
             map.insert("u", Value::Undefined);
         }
         let path = |text: &str| text.split('.').map(str::to_owned).collect::<Vec<_>>();
-        fill(&mut row, &[path("x"), path("b.d"), path("a.z"), path("y.z"), path("a")]);
+        fill(&mut row, &[path("x"), path("b.d"), path("a.z"), path("y.z"), path("a"), path("hookline_id")]);
         let expect = json!({ "a": 1, "b": { "c": null, "d": "undefined" }, "u": "undefined", "x": "undefined", "y": { "z": "undefined" } });
         assert_eq!(row.to_json(), expect);
     }

@@ -85,6 +85,11 @@ impl DeliveryHandle {
         self.state.borrow().clone()
     }
 
+    /// How the action is, for who looks now and then and does not hold the delivery.
+    pub fn watch(&self) -> watch::Receiver<ActionState> {
+        self.state.clone()
+    }
+
     /// The account of its queue.
     pub fn ledger(&self) -> Ledger {
         self.queue.ledger()

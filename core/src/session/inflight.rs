@@ -121,6 +121,11 @@ impl Inflight {
         }
     }
 
+    /// The sequence of the message that has this packet identifier.
+    pub(crate) fn sequence(&self, packet_id: u16) -> Option<u64> {
+        self.index(packet_id).map(|index| self.front + index as u64)
+    }
+
     /// PUBCOMP, or PUBREC with an error: the sequence and size that it settles.
     pub(crate) fn complete(&mut self, packet_id: u16) -> Option<(u64, u64)> {
         let index = self.index(packet_id)?;

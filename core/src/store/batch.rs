@@ -1,11 +1,13 @@
 //! What is to be written together: records for queues, and changes to everything else that is durable.
 
+use std::sync::Arc;
+
 use hookline_schemas::QueueId;
 use hookline_schemas::ports::PendingRecord;
 
 use super::chunk::{ChunkBuilder, Target};
 use super::keys;
-use super::queue::QueueKind;
+use super::queue::{Queue, QueueKind};
 use super::retained::Kept;
 
 /// One atomic write in the making. It is emptied by the commit and keeps its memory.
@@ -14,6 +16,8 @@ pub struct Batch {
     pub(super) chunks: Vec<ChunkBuilder>,
     pub(super) changes: Vec<Change>,
     pub(super) removed: Vec<QueueId>,
+    /// Queues whose cursor is to be written with it.
+    pub(super) cursors: Vec<Arc<Queue>>,
     /// Records whose queue and sequence the commit is to tell.
     pub(super) watched: Vec<RecordHandle>,
 }
@@ -51,7 +55,7 @@ pub(super) enum Change {
 impl Batch {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.chunks.is_empty() && self.changes.is_empty() && self.removed.is_empty()
+        self.chunks.is_empty() && self.changes.is_empty() && self.removed.is_empty() && self.cursors.is_empty()
     }
 
     /// Adds the records that hooks want written.
@@ -131,6 +135,13 @@ impl Batch {
         self.put(keys::CURSOR, keys::queue(id).to_vec(), cursor);
     }
 
+    /// Writes how far a queue is, as of the commit.
+    pub(crate) fn put_cursor_of(&mut self, queue: &Arc<Queue>) {
+        if !self.cursors.iter().any(|other| other.id() == queue.id()) {
+            self.cursors.push(Arc::clone(queue));
+        }
+    }
+
     /// Asks the commit where a record, which has one queue, comes to be.
     pub(crate) fn watch(&mut self, record: RecordHandle) {
         self.watched.push(record);
@@ -138,6 +149,7 @@ impl Batch {
 
     pub(super) fn clear(&mut self) {
         self.watched.clear();
+        self.cursors.clear();
         self.chunks.clear();
         self.changes.clear();
         self.removed.clear();

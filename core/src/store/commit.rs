@@ -78,7 +78,7 @@ const TICK: Duration = Duration::from_millis(50);
 
 impl Writer {
     pub(super) fn new(next_chunk: u64, chunk_limit: u64) -> Writer {
-        Writer { next_chunk, chunk_limit, last_commit: 0, touched: Vec::new(), cursors_written: Instant::now() }
+        Writer { next_chunk, chunk_limit, last_commit: 0, touched: Vec::new(), cursors_written: clock::now() }
     }
 }
 
@@ -96,9 +96,15 @@ impl Store {
         let reserved = self.reserve_chunks(&mut writer, &mut write);
         self.add_changes(batch, &mut write);
         let retained = self.add_retained(batch, &mut write);
+        for queue in &batch.cursors {
+            if self.queues.read().contains_key(&queue.id()) {
+                write.put_cf(family(&self.db.get(), keys::CURSOR), keys::queue(queue.id()), queue.cursor().encode());
+            }
+        }
         let mut cursors = Vec::new();
-        if writer.cursors_written.elapsed() >= CURSOR_INTERVAL {
-            writer.cursors_written = Instant::now();
+        let now = clock::now();
+        if now.saturating_duration_since(writer.cursors_written) >= CURSOR_INTERVAL {
+            writer.cursors_written = now;
             cursors = self.add_cursors(&mut write, CURSORS_PER_COMMIT);
         }
         if let Err(error) = self.db.write(write) {
@@ -401,7 +407,7 @@ impl Store {
     ///
     /// # Errors
     /// The folder takes no writes yet.
-    fn mend(&self) -> Result<(), Error> {
+    pub(super) fn mend(&self) -> Result<(), Error> {
         self.space.make_room(self.db.path());
         self.space.probe(self.db.path())?;
         if let Err(error) = self.db.reopen(REOPENS_MAX) {

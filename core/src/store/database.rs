@@ -23,6 +23,9 @@ pub(super) struct Database {
     failed: AtomicBool,
     /// How many writes it had seen when it was opened.
     found_sequence: u64,
+    /// Writes that are to fail: for a simulation.
+    #[cfg(test)]
+    pub(super) failures: std::sync::atomic::AtomicU32,
 }
 
 /// How the log is read when the database is opened.
@@ -47,6 +50,8 @@ impl Database {
             settings: settings.clone(),
             found_sequence: db.latest_sequence_number(),
             db: RwLock::new(Some(db)),
+            #[cfg(test)]
+            failures: std::sync::atomic::AtomicU32::new(0),
             failed: AtomicBool::new(false),
         })
     }
@@ -66,6 +71,12 @@ impl Database {
     pub(super) fn write(&self, write: WriteBatch) -> Result<(), Error> {
         if self.failed.load(Ordering::Acquire) {
             return Err(Error::Write("a write has failed before, and the database is not open again yet".into()));
+        }
+        #[cfg(test)]
+        if self.failures.load(Ordering::Relaxed) > 0 {
+            self.failures.fetch_sub(1, Ordering::Relaxed);
+            self.failed.store(true, Ordering::Release);
+            return Err(Error::Write("the simulation wants it so".into()));
         }
         self.get().write(write).map_err(|error| {
             self.failed.store(true, Ordering::Release);

@@ -28,6 +28,8 @@ mod samples;
 mod space;
 mod state;
 mod stats;
+#[cfg(test)]
+mod stepped;
 mod synced;
 
 use std::path::{Path, PathBuf};
@@ -59,6 +61,8 @@ pub use repair::{Findings, set_aside_folders};
 pub(crate) use retained::Page as RetainedPage;
 pub use samples::{Recorded, Sample, SampleBounds, SampleKey, SamplePage, SampleTotals};
 pub use stats::{Compacted, FamilyStats, QueueStats, Stats};
+#[cfg(test)]
+pub(crate) use stepped::SyncedLogs;
 
 use crate::HashMap;
 use batch::Change;

@@ -224,6 +224,11 @@ impl Queue {
         self.state.lock().released.insert(sequence);
     }
 
+    /// Takes a PUBREC back that could not be kept.
+    pub(crate) fn unrelease(&self, sequence: u64) {
+        self.state.lock().released.remove(&sequence);
+    }
+
     /// Where the record lies; `None`: it is settled, or not there yet.
     pub(crate) fn position(&self, sequence: u64) -> Option<Position> {
         let state = self.state.lock();

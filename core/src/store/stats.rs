@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use hookline_schemas::QueueId;
 use hookline_schemas::config::DurabilityLevel;
 use hookline_schemas::ports::Ledger;
 use rocksdb::CompactOptions;
@@ -13,7 +14,7 @@ use super::chunk::Chunk;
 use super::database::{family, read_error};
 use super::queue::{Queue, QueueKind};
 use super::{Error, Store, keys};
-use crate::clock;
+use crate::{HashMap, clock};
 
 /// The store as a whole.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -150,15 +151,30 @@ impl Store {
             sizes.then_with(|| first.name().cmp(second.name())).then_with(|| first.id().cmp(&second.id()))
         });
         queues.truncate(count);
-        let stats = queues.into_iter().map(|(ledger, queue)| QueueStats {
+        Ok(queues.iter().map(|(ledger, queue)| self.stats_of(queue, *ledger, &letters)).collect())
+    }
+
+    /// The queues of all actions, by name. Of each a chunk is read, for the age of what waits; dead letters are counted one by one.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn action_stats(&self) -> Result<Vec<QueueStats>, Error> {
+        let letters = self.dead_letter_counts()?;
+        let mut queues = self.queues();
+        queues.retain(|queue| queue.kind() == QueueKind::Action);
+        queues.sort_by(|first, second| first.name().cmp(second.name()));
+        Ok(queues.iter().map(|queue| self.stats_of(queue, queue.ledger(), &letters)).collect())
+    }
+
+    fn stats_of(&self, queue: &Queue, ledger: Ledger, letters: &HashMap<QueueId, u64>) -> QueueStats {
+        QueueStats {
             kind: queue.kind(),
             name: queue.name().to_owned(),
             balances: ledger.balances(),
             ledger,
             dead_letters: letters.get(&queue.id()).copied().unwrap_or_default(),
-            oldest_secs: self.oldest_at_ms(&queue).map(|at_ms| clock::now_ms().saturating_sub(at_ms) / 1000),
-        });
-        Ok(stats.collect())
+            oldest_secs: self.oldest_at_ms(queue).map(|at_ms| clock::now_ms().saturating_sub(at_ms) / 1000),
+        }
     }
 
     /// When the oldest record that waits came into its queue.

@@ -10,10 +10,10 @@ use hookline_schemas::event::DropReason;
 
 use smallvec::SmallVec;
 
-use super::Worker;
 use super::awaiting::Delivered;
 use super::connection::Connection;
 use super::retained::Scan;
+use super::{Outbox, Worker};
 use crate::clock;
 use crate::metrics::Counters;
 use crate::router::{Member, Targets};
@@ -262,12 +262,17 @@ impl Worker {
             Deferred::Pump { .. } | Deferred::Nothing => {}
             Deferred::Refuse { publisher } => self.refuse_in_order(publisher),
             Deferred::Ack { connection, ack } => {
-                // It rested on what was not written. A PUBREL that was not kept comes again.
+                // It rested on what was not written. A PUBREL or PUBREC that was not kept comes again.
                 if let Some(session) = self.connections.get(connection).map(|connection| connection.session)
                     && let Some(resident) = self.sessions.get_mut(session)
-                    && ack.kind == AckKind::PubComp
                 {
-                    resident.session.received.insert(ack.packet_id, clock::now_ms());
+                    match (ack.kind, &resident.outbox) {
+                        (AckKind::PubComp, _) => drop(resident.session.received.insert(ack.packet_id, clock::now_ms())),
+                        (AckKind::PubRel, Outbox::Durable { queue, .. }) => {
+                            resident.session.inflight.sequence(ack.packet_id).into_iter().for_each(|sequence| queue.unrelease(sequence));
+                        }
+                        _ => {}
+                    }
                 }
                 self.close(connection, reason, "store_failed");
             }

@@ -82,11 +82,14 @@ impl Worker {
             }
             return;
         }
+        let mut is_stored = false;
         let reason = match resident.session.inflight.release(ack.packet_id, self.now_ms) {
             PubRec::Released { sequence, message } => {
                 if let Outbox::Durable { queue, .. } = &resident.outbox {
                     queue.release(sequence);
-                    self.shared.store.mark_dirty(queue);
+                    // Once the client has the PUBREL it knows the message no more: it must never come again.
+                    self.batch.put_cursor_of(queue);
+                    is_stored = true;
                 }
                 Counters::count(&self.counters.acked);
                 self.note_latency(session, &message);
@@ -99,7 +102,12 @@ impl Worker {
                 ReasonCode::PacketIdentifierNotFound
             }
         };
-        self.send_ack(key, &Ack::new(AckKind::PubRel, ack.packet_id, reason));
+        let ack = Ack::new(AckKind::PubRel, ack.packet_id, reason);
+        if is_stored || self.connections.get(key).is_some_and(|connection| connection.deferred > 0) {
+            self.defer(Deferred::Ack { connection: key, ack });
+        } else {
+            self.send_ack(key, &ack);
+        }
     }
 
     fn on_pubcomp(&mut self, session: Key, ack: &Ack) {

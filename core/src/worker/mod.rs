@@ -173,6 +173,19 @@ pub(crate) struct Worker {
     stopping: bool,
 }
 
+/// What turns use again.
+pub(crate) struct Scratch {
+    events: Vec<epoll::Event>,
+    buffer: Box<[u8]>,
+    mail: Vec<Mail>,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Scratch { events: Vec::with_capacity(256), buffer: vec![0; READ_BYTES].into(), mail: Vec::new() }
+    }
+}
+
 /// Bytes that one read takes at most.
 const READ_BYTES: usize = 64 << 10;
 /// The epoll token of the mailbox.
@@ -212,7 +225,7 @@ impl Worker {
             own: VecDeque::new(),
             outcome: Outcome::default(),
             next_message: 0,
-            now: Instant::now(),
+            now: clock::now(),
             now_ms: clock::now_ms(),
             stopping: false,
         })
@@ -223,45 +236,73 @@ impl Worker {
         if self.number == 0 && self.shared.hooks.has_clock() {
             self.timers.set(self.now, timers::Due::Tick);
         }
-        let mut events = Vec::with_capacity(256);
-        let mut buffer = vec![0u8; READ_BYTES].into_boxed_slice();
-        let mut mail = Vec::new();
+        let mut scratch = Scratch::default();
         loop {
-            let may_read = self.wait(&mut events)?;
-            self.now = Instant::now();
-            self.now_ms = clock::now_ms();
-            for event in events.drain(..) {
-                let token = event.data.u64();
-                if token == MAILBOX {
-                    self.mailbox.drain_event();
-                } else {
-                    self.ready(Key::from_u64(token), event.flags, &mut buffer);
-                }
-            }
-            for key in if may_read { std::mem::take(&mut self.more) } else { Vec::new() } {
-                self.ready(key, epoll::EventFlags::IN, &mut buffer);
-            }
-            self.mailbox.take(&mut mail);
-            for entry in mail.drain(..) {
-                self.handle_mail(entry);
-            }
-            self.run_timers();
-            self.publish_delayed();
-            self.publish_internal();
-            self.commit();
-            // The store has what this turn retained: whoever subscribed in it gets that.
-            self.scan_retained();
-            self.release_durable();
-            self.release_delivered();
-            // Deliveries may have raised events of their own: they are committed with what follows.
-            self.publish_internal();
-            self.post();
-            self.write_dirty();
+            let may_read = self.wait(&mut scratch.events)?;
+            self.turn(&mut scratch, may_read);
             self.counters.note_turn(self.now.elapsed());
             if self.stopping && self.batch.is_empty() && self.turn.is_empty() && self.pending.is_empty() {
                 return Ok(());
             }
         }
+    }
+
+    /// What holds it up: for the report of a simulation.
+    #[cfg(test)]
+    pub(crate) fn state(&self) -> String {
+        let connections = self.connections.keys();
+        let connections: Vec<String> = connections
+            .into_iter()
+            .filter_map(|key| Some((key, self.connections.get(key).filter(|connection| connection.ending.is_none())?)))
+            .map(|(key, c)| {
+                let resident = self.sessions.get(c.session);
+                let roles = resident.map(|resident| (resident.connection == Some(key), resident.arriving == Some(key)));
+                format!("{} deferred {} (in, arriving) {roles:?}", c.client.client_id, c.deferred)
+            })
+            .collect();
+        format!("pending {}, awaiting {}, connections {connections:?}", self.pending.len(), self.awaiting.len())
+    }
+
+    /// One turn, without waiting: for a simulation.
+    #[cfg(test)]
+    pub(crate) fn step(&mut self, scratch: &mut Scratch) -> io::Result<()> {
+        let nothing = Timespec { tv_sec: 0, tv_nsec: 0 };
+        epoll::wait(&self.poll, rustix::buffer::spare_capacity(&mut scratch.events), Some(&nothing))?;
+        self.turn(scratch, true);
+        Ok(())
+    }
+
+    fn turn(&mut self, scratch: &mut Scratch, may_read: bool) {
+        let Scratch { events, buffer, mail } = scratch;
+        self.now = clock::now();
+        self.now_ms = clock::now_ms();
+        for event in events.drain(..) {
+            let token = event.data.u64();
+            if token == MAILBOX {
+                self.mailbox.drain_event();
+            } else {
+                self.ready(Key::from_u64(token), event.flags, buffer);
+            }
+        }
+        for key in if may_read { std::mem::take(&mut self.more) } else { Vec::new() } {
+            self.ready(key, epoll::EventFlags::IN, buffer);
+        }
+        self.mailbox.take(mail);
+        for entry in mail.drain(..) {
+            self.handle_mail(entry);
+        }
+        self.run_timers();
+        self.publish_delayed();
+        self.publish_internal();
+        self.commit();
+        // The store has what this turn retained: whoever subscribed in it gets that.
+        self.scan_retained();
+        self.release_durable();
+        self.release_delivered();
+        // Deliveries may have raised events of their own: they are committed with what follows.
+        self.publish_internal();
+        self.post();
+        self.write_dirty();
     }
 
     /// Waits for something to do. While another worker has too much mail, nothing is read that could become more of it: then it
@@ -282,7 +323,7 @@ impl Worker {
         let timeout = if busy {
             Some(Duration::from_micros(if self.stopping { 500 } else { 0 }))
         } else {
-            let timer = self.timers.next().map(|at| at.saturating_duration_since(Instant::now()));
+            let timer = self.timers.next().map(|at| at.saturating_duration_since(clock::now()));
             timer.into_iter().chain(self.next_delayed()).min()
         };
         let timeout = if self.mailbox.fall_asleep() { timeout } else { Some(Duration::ZERO) };

@@ -1,9 +1,12 @@
 //! The REST API, under /api/v5. For now it listens on the socket in the data folder only, and has what the commands need. Answers are
 //! JSON; what was refused is `{"code": …, "message": …}`.
 
+pub(crate) mod actions;
 mod answer;
 pub(crate) mod dead_letters;
+pub(crate) mod rule_metrics;
 mod rules;
+mod running;
 mod socket;
 mod store;
 
@@ -20,6 +23,7 @@ use tokio::task::JoinHandle;
 
 use answer::Answer;
 pub(crate) use answer::{Code, Problem};
+pub(crate) use running::Running;
 
 /// How long the end waits for requests that are under way.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -37,6 +41,8 @@ pub(crate) struct Api {
 #[derive(Debug, Clone)]
 struct Shared {
     store: Arc<Store>,
+    /// The rules and actions of the configuration.
+    running: Arc<Running>,
     /// Held by what reads or writes the whole store: one at a time.
     whole_store: Arc<tokio::sync::Mutex<()>>,
     /// The broker stops: what takes long is to end.
@@ -45,13 +51,13 @@ struct Shared {
 
 impl Api {
     /// Starts to listen in the data folder, whose store this process has open. Without the socket the broker serves all the same.
-    pub(crate) fn start(data_dir: &Path, store: Arc<Store>) -> Option<Api> {
+    pub(crate) fn start(data_dir: &Path, store: Arc<Store>, running: Running) -> Option<Api> {
         let listening = socket::listen(data_dir).inspect_err(|problem| {
-            tracing::warn!(problem, "commands (hookline store, hookline dlq) cannot reach this broker: it has no socket");
+            tracing::warn!(problem, "commands (hookline ctl, hookline store, hookline dlq) cannot reach this broker: it has no socket");
         });
         let (listener, file) = listening.ok()?;
         let stopping = Arc::new(AtomicBool::new(false));
-        let shared = Shared { store, whole_store: Arc::default(), stopping: Arc::clone(&stopping) };
+        let shared = Shared { store, running: Arc::new(running), whole_store: Arc::default(), stopping: Arc::clone(&stopping) };
         let stop = watch::Sender::new(false);
         let mut stopped = stop.subscribe();
         let server = axum::serve(listener, router(shared)).with_graceful_shutdown(async move {
@@ -118,6 +124,11 @@ fn router(shared: Shared) -> Router {
         .route("/rule_test", post(rules::post_test))
         .route("/rule_backtest", post(rules::post_backtest))
         .route("/rule_events", get(rules::get_events))
+        .route("/rules", get(rule_metrics::get_all))
+        .route("/rules/{id}", get(rule_metrics::get_one))
+        .route("/rules/{id}/metrics", get(rule_metrics::get_metrics))
+        .route("/actions", get(actions::get_all))
+        .route("/actions/{action}", get(actions::get_one))
         .route(letters, get(dead_letters::get_all).delete(dead_letters::delete_all))
         .route(&format!("{letters}/replay"), post(dead_letters::post_replay_all))
         .route(&format!("{letters}/{{sequence}}"), get(dead_letters::get_one).delete(dead_letters::delete_one))

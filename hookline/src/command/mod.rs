@@ -1,5 +1,6 @@
 //! The command line.
 
+mod ctl;
 mod dead_letter;
 mod publish;
 mod reach;
@@ -48,6 +49,8 @@ enum Command {
     Sub(subscribe::Arguments),
     /// Try rules: on events of your own, and on what was recorded
     Rule(rule::Arguments),
+    /// What a running broker does: its rules with their last errors, its actions with their accounts
+    Ctl(ctl::Arguments),
     /// Look after the store: check, figures, compaction, backup, restore. Works while the broker runs and while it does not
     Store(store::Arguments),
     /// Look after the dead letters of an action: list, show, replay, purge. Works while the broker runs and while it does not
@@ -97,6 +100,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Pub(arguments) => publish::run(arguments),
         Command::Sub(arguments) => subscribe::run(arguments),
         Command::Rule(arguments) => rule::run(arguments),
+        Command::Ctl(arguments) => Ok(ctl::run(arguments)),
         Command::Store(arguments) => Ok(store::run(arguments)),
         Command::Dlq(arguments) => Ok(dead_letter::run(arguments)),
         Command::Scram { method, iterations } => {

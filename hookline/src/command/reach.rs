@@ -53,6 +53,17 @@ impl Drop for Reached {
     }
 }
 
+/// The broker that runs on the data folder, for what nobody else knows.
+pub(super) fn running(arguments: ConfigArguments) -> anyhow::Result<Control> {
+    let data_dir = load(arguments)?.node.data_dir;
+    if let Some(problem) = control::too_long(&control::socket(&data_dir)) {
+        bail!("a broker that runs there cannot be reached: {problem}");
+    }
+    Control::connect(&data_dir)?.ok_or_else(|| {
+        anyhow!("no broker runs on {}; start it with \"hookline serve\", or name its data folder with --data", data_dir.display())
+    })
+}
+
 /// The configuration that a command is about.
 pub(super) fn load(arguments: ConfigArguments) -> anyhow::Result<Config> {
     Ok(config::load(arguments.sources()).map_err(|errors| anyhow!("{errors}"))?.config)

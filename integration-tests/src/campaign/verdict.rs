@@ -67,15 +67,14 @@ impl Campaign {
 
     /// Kafka, by an independent consumer. Duplicates must say that they are.
     fn in_kafka(&self, acknowledged: &BTreeMap<Name, u64>) -> Place {
-        let mut compared = Instant::now();
+        let mut missing: BTreeSet<Name> = acknowledged.keys().copied().collect();
+        let mut looked = 0;
         let consumed = kafka::consume(&self.topic, PARTITIONS, ALL, |consumed| {
-            // Comparing is dear, so it is done now and then.
-            if consumed.len() < acknowledged.len() || compared.elapsed() < Duration::from_millis(500) {
-                return false;
+            for record in &consumed[looked..] {
+                missing.remove(&name_of(&record.value));
             }
-            compared = Instant::now();
-            let there: BTreeSet<Name> = consumed.iter().map(|record| name_of(&record.value)).collect();
-            acknowledged.keys().all(|name| there.contains(name))
+            looked = consumed.len();
+            missing.is_empty()
         });
         let (mut received, mut ids) = (Received::default(), HashMap::new());
         for record in &consumed {

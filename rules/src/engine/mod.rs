@@ -99,6 +99,11 @@ impl Engine {
         self.rules.iter().map(Rule::stats).collect()
     }
 
+    /// What one rule has done so far; `None`: it does not run.
+    pub fn stats_of(&self, rule: &str) -> Option<RuleStats> {
+        self.rules.iter().find(|other| other.name == rule).map(Rule::stats)
+    }
+
     /// Keeps what is to go on after a restart: when nothing comes any more.
     pub fn keep(&self) {
         self.with_windows.iter().for_each(|index| self.rules[*index].keep());

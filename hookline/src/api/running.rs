@@ -1,0 +1,91 @@
+//! What runs: the rules and actions of the configuration, and where their figures come from.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hookline_connectors::{ActionState, DeliveryHandle};
+use hookline_rules::error::did_you_mean;
+use hookline_rules::{Engine, Statement};
+use hookline_schemas::config::{ConditionalAction, Config, Rule, RuleAction};
+use tokio::sync::watch;
+
+use super::{Code, Problem};
+
+/// The rules and actions that the API tells of.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(super) node: String,
+    pub(super) engine: Arc<Engine>,
+    rules: BTreeMap<String, RunningRule>,
+    actions: BTreeMap<String, RunningAction>,
+}
+
+/// A rule of the configuration.
+#[derive(Debug)]
+pub(super) struct RunningRule {
+    pub(super) settings: Rule,
+    /// What stands behind FROM.
+    pub(super) from: Vec<String>,
+}
+
+/// An action of the configuration.
+#[derive(Debug)]
+pub(super) struct RunningAction {
+    pub(super) connector: String,
+    /// The type of the connector.
+    pub(super) kind: String,
+    /// The rules that name it.
+    pub(super) rules: Vec<String>,
+    pub(super) state: watch::Receiver<ActionState>,
+}
+
+impl Running {
+    /// The rules and actions of a configuration, as they run now.
+    pub(crate) fn new(config: &Config, engine: Arc<Engine>, deliveries: &[DeliveryHandle]) -> Running {
+        let rules = config.rules.iter().map(|(name, settings)| {
+            // A rule that does not run may be wrong.
+            let from = Statement::compile(&settings.sql).map(|statement| statement.sources().to_vec()).unwrap_or_default();
+            (name.clone(), RunningRule { settings: settings.clone(), from })
+        });
+        let actions = deliveries.iter().filter_map(|delivery| {
+            let (name, action) = config.actions.get_key_value(delivery.name())?;
+            let kind = config.connectors.get(&action.connector).map(|connector| connector.kind.clone()).unwrap_or_default();
+            let rules = rules_of(config, name);
+            Some((name.clone(), RunningAction { connector: action.connector.clone(), kind, rules, state: delivery.watch() }))
+        });
+        Running { node: config.node.name.clone(), rules: rules.collect(), actions: actions.collect(), engine }
+    }
+
+    /// All rules, by name.
+    pub(super) fn rules(&self) -> &BTreeMap<String, RunningRule> {
+        &self.rules
+    }
+
+    /// The rule of a name.
+    pub(super) fn rule(&self, name: &str) -> Result<&RunningRule, Problem> {
+        self.rules.get(name).ok_or_else(|| unknown("rule", name, self.rules.keys()))
+    }
+
+    /// All actions, by name.
+    pub(super) fn actions(&self) -> &BTreeMap<String, RunningAction> {
+        &self.actions
+    }
+
+    /// The action of a name.
+    pub(super) fn action(&self, name: &str) -> Result<&RunningAction, Problem> {
+        self.actions.get(name).ok_or_else(|| unknown("action", name, self.actions.keys()))
+    }
+}
+
+fn rules_of(config: &Config, action: &str) -> Vec<String> {
+    let names = |other: &RuleAction| match other {
+        RuleAction::Named(name) | RuleAction::Conditional(ConditionalAction { action: name, .. }) => name == action,
+        RuleAction::BuiltIn(_) => false,
+    };
+    config.rules.iter().filter(|(_, rule)| rule.actions.iter().any(names)).map(|(name, _)| name.clone()).collect()
+}
+
+fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a String>) -> Problem {
+    let hint = did_you_mean(name, known.map(String::as_str)).map(|near| format!("; did you mean \"{near}\"?"));
+    Problem::new(Code::NotFound, format!("there is no {what} \"{name}\"{}", hint.unwrap_or_default()))
+}

@@ -1,0 +1,196 @@
+//! `hookline ctl`: what a running broker does, asked over the socket in its data folder.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand, ValueEnum};
+use hookline_rules::window::WindowStats;
+use serde::Serialize;
+
+use super::ConfigArguments;
+use super::reach::{exit_code, running};
+use super::report::{one_line, size};
+use crate::api::actions::ActionInfo;
+use crate::api::rule_metrics::{LastError, PAGE_MAX, RuleInfo, RuleMetrics, Rules};
+use crate::control::encode;
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The rules, and what they have done since the broker started
+    Rules {
+        /// One of them, also with its statement and its last errors
+        name: Option<String>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// The actions: whether their sinks take what comes, their accounts, their dead letters
+    Actions {
+        /// One of them
+        name: Option<String>,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// The form of what is printed
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people
+    Table,
+    /// As the API has it
+    Json,
+}
+
+/// A rule with everything that is known of it.
+#[derive(Debug, Serialize)]
+struct OneRule {
+    #[serde(flatten)]
+    rule: RuleInfo,
+    window: Option<WindowStats>,
+    last_errors: Vec<LastError>,
+}
+
+/// Runs a command: 0 is well, 2 was not carried out.
+pub(crate) fn run(arguments: Arguments) -> ExitCode {
+    let done = match arguments.command {
+        Command::Rules { name: None, common } => rules(common),
+        Command::Rules { name: Some(name), common } => rule(common, &name),
+        Command::Actions { name: None, common } => actions(common),
+        Command::Actions { name: Some(name), common } => action(common, &name),
+    };
+    exit_code(done.map(|()| ExitCode::SUCCESS))
+}
+
+fn rules(Common { config, output }: Common) -> anyhow::Result<()> {
+    let broker = running(config)?;
+    let mut all = Vec::new();
+    for page in 1.. {
+        let Rules { data, meta } = broker.get(&format!("/rules?limit={PAGE_MAX}&page={page}"))?;
+        all.extend(data);
+        if !meta.hasnext {
+            break;
+        }
+    }
+    if output == Output::Json {
+        return print_json(&all);
+    }
+    println!(
+        "{:24} {:>12} {:>12} {:>12} {:>10} {:>12} {:>10}  from",
+        "rule", "matched", "passed", "no result", "exception", "to actions", "failed"
+    );
+    for RuleInfo { name, enable, from, metrics: m, .. } in &all {
+        let from = if *enable { from.join(", ") } else { "(off)".to_owned() };
+        println!(
+            "{name:24} {:>12} {:>12} {:>12} {:>10} {:>12} {:>10}  {}",
+            m.matched,
+            m.passed,
+            m.no_result,
+            m.exception,
+            m.actions_total,
+            m.actions_failed,
+            one_line(&from, 80)
+        );
+    }
+    Ok(())
+}
+
+fn rule(Common { config, output }: Common, name: &str) -> anyhow::Result<()> {
+    let broker = running(config)?;
+    let path = format!("/rules/{}", encode(name));
+    let rule: RuleInfo = broker.get(&path)?;
+    let RuleMetrics { window, last_errors, .. } = broker.get(&format!("{path}/metrics"))?;
+    if output == Output::Json {
+        return print_json(&OneRule { rule, window, last_errors });
+    }
+    let off = if rule.enable { "" } else { "  (off)" };
+    println!("rule       {}{off}", rule.name);
+    if !rule.description.is_empty() {
+        println!("           {}", one_line(&rule.description, 100));
+    }
+    println!("sql        {}", rule.sql.trim().replace('\n', "\n           "));
+    for action in &rule.actions {
+        println!("action     {}", one_line(&serde_json::to_string(action)?, 200));
+    }
+    let m = rule.metrics;
+    println!("events     {} matched: {} passed, {} no result, {} exceptions", m.matched, m.passed, m.no_result, m.exception);
+    println!("rows       {} to actions: {} taken, {} failed", m.actions_total, m.actions_success, m.actions_failed);
+    if let Some(w) = window {
+        println!("window     {} taken, {} filtered, {} late, {} refused, {} rows failed", w.taken, w.filtered, w.late, w.refused, w.failed);
+    }
+    for LastError { at, error, event } in &last_errors {
+        println!("error      {at}  {}", one_line(error, 200));
+        if let Some(event) = event {
+            println!("           {}", one_line(&event.to_string(), 1000));
+        }
+    }
+    Ok(())
+}
+
+fn actions(Common { config, output }: Common) -> anyhow::Result<()> {
+    let all: Vec<ActionInfo> = running(config)?.get("/actions")?;
+    if output == Output::Json {
+        return print_json(&all);
+    }
+    println!(
+        "{:24} {:10} {:12} {:>10} {:>10} {:>12} {:>12} {:>10} {:>10} {:>8}  why",
+        "action", "type", "status", "pending", "size", "accepted", "delivered", "dropped", "expired", "letters"
+    );
+    for action in &all {
+        let ActionInfo { name, kind, status, ledger: l, dead_letters, .. } = action;
+        let (status, size, why) = (status.name(), size(l.pending_bytes), one_line(&why(action), 80));
+        println!(
+            "{name:24} {kind:10} {status:12} {:>10} {size:>10} {:>12} {:>12} {:>10} {:>10} {dead_letters:>8}  {why}",
+            l.pending, l.accepted, l.delivered, l.dropped, l.expired
+        );
+    }
+    Ok(())
+}
+
+fn action(Common { config, output }: Common, name: &str) -> anyhow::Result<()> {
+    let action: ActionInfo = running(config)?.get(&format!("/actions/{}", encode(name)))?;
+    if output == Output::Json {
+        return print_json(&action);
+    }
+    println!("action     {}  to {} ({})", action.name, action.connector, action.kind);
+    println!("status     {}  {}", action.status.name(), one_line(&why(&action), 400));
+    println!("rules      {}", if action.rules.is_empty() { "none".to_owned() } else { action.rules.join(", ") });
+    let l = action.ledger;
+    let oldest = action.oldest_secs.map(|secs| format!(", the oldest for {secs} s")).unwrap_or_default();
+    println!("waiting    {} ({}){oldest}", l.pending, size(l.pending_bytes));
+    let balances = if action.balances { "it balances" } else { "IT DOES NOT BALANCE" };
+    println!(
+        "account    {} accepted: {} delivered, {} dead-lettered, {} dropped, {} expired; {balances}",
+        l.accepted, l.delivered, l.dead_lettered, l.dropped, l.expired
+    );
+    if action.dead_letters > 0 {
+        println!("letters    {} dead letters are there; hookline dlq list {name} shows them", action.dead_letters);
+    }
+    Ok(())
+}
+
+/// Why nothing is delivered, or that the account is wrong.
+fn why(action: &ActionInfo) -> String {
+    match &action.status_reason {
+        _ if !action.balances => "its account DOES NOT BALANCE".to_owned(),
+        Some(reason) => format!("{reason} (attempts: {})", action.attempts),
+        None => String::new(),
+    }
+}
+
+fn print_json<T: Serialize>(value: &T) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
+}
