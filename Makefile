@@ -5,7 +5,7 @@ SHELL := /bin/bash
 CARGO_FLAGS := --release --workspace --locked
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: run build test unit check services fuzz torture soak bench schemas clean help
+.PHONY: run build test unit check services fuzz torture simulate soak bench schemas clean help
 
 help:            ## Print this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -41,15 +41,18 @@ fuzz:            ## Fuzz the codec, WebSocket and PROXY parsing for SECONDS (600
 	@./setup build
 	@fuzz/run $(or $(SECONDS),600)
 
-torture: build   ## Kill the broker KILLS times (1000) under load, and count what is lost
+torture: build   ## Kill the broker KILLS times (1000) and cut its power CUTS times (1000) under load, and count what is lost
 	@./setup test > /dev/null
 	@trap "integration-tests/services down" EXIT; \
 	integration-tests/services up; \
 	eval "$$(integration-tests/services env)"; \
-	HOOKLINE_KILLS=$(or $(KILLS),1000) HOOKLINE_SEED=$$RANDOM cargo test $(CARGO_FLAGS) --test kill9 -- --nocapture
+	HOOKLINE_KILLS=$(or $(KILLS),1000) HOOKLINE_CUTS=$(or $(CUTS),1000) HOOKLINE_SEED=$$RANDOM \
+	cargo test $(CARGO_FLAGS) --test kill9 --test powercut -- --nocapture
 
-soak: build      ## Subscribe and unsubscribe for HOURS (24): memory must not grow
-	@HOOKLINE_SOAK_HOURS=$(or $(HOURS),24) cargo test $(CARGO_FLAGS) --test attacks row_13 -- --nocapture
+simulate: build  ## Run simulations of the broker with ever new seeds, until one fails or it is stopped
+	@seed=$(or $(SEED),1000); while true; do \
+	HOOKLINE_SEED=$$seed HOOKLINE_SEEDS=500 cargo test $(CARGO_FLAGS) --lib what_was_promised_holds -- --nocapture | grep -E "seed|again|message"; \
+	seed=$$((seed + 500)); done
 
 bench: build     ## Measure against mosquitto, side by side
 	@./setup test > /dev/null

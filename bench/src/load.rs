@@ -1,6 +1,7 @@
 //! Closed-loop load: each publisher keeps a window of messages on their way. One thread, one epoll set; one write for
 //! everything that a turn has to say to a connection.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
@@ -27,16 +28,24 @@ pub(crate) struct Load {
 }
 
 /// What came of it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Outcome {
     messages: u64,
     elapsed: Duration,
     cpu: Duration,
+    /// From sending to the acknowledgement, microseconds, sorted.
+    latencies_us: Vec<u32>,
 }
 
 impl Outcome {
     pub(crate) fn rate(&self) -> f64 {
         self.messages as f64 / self.elapsed.as_secs_f64()
+    }
+
+    /// The latency that so many per mille of the acknowledgements do not exceed, microseconds.
+    pub(crate) fn latency_us(&self, per_mille: usize) -> u32 {
+        let last = self.latencies_us.len().saturating_sub(1);
+        self.latencies_us.get(last * per_mille / 1000).copied().unwrap_or_default()
     }
 
     pub(crate) fn cpu_us(&self) -> f64 {
@@ -59,6 +68,9 @@ struct Pair {
     sent: u64,
     acknowledged: u64,
     received: u64,
+    /// When those were sent that are not acknowledged.
+    sent_at: VecDeque<Instant>,
+    latencies_us: Vec<u32>,
 }
 
 /// What runs before the measurement, so that both sides are warm.
@@ -102,9 +114,15 @@ impl Load {
             }
             let delivered = pairs.iter().map(|pair| if self.subscribers { pair.received } else { pair.acknowledged }).sum();
             match measured {
-                None if started.elapsed() >= WARM_UP => measured = Some((Instant::now(), delivered, cpu_time(pid)?)),
+                None if started.elapsed() >= WARM_UP => {
+                    pairs.iter_mut().for_each(|pair| pair.latencies_us.clear());
+                    measured = Some((Instant::now(), delivered, cpu_time(pid)?));
+                }
                 Some((since, before, cpu)) if since.elapsed() >= self.duration => {
-                    return Ok(Outcome { messages: delivered - before, elapsed: since.elapsed(), cpu: cpu_time(pid)? - cpu });
+                    let (elapsed, cpu) = (since.elapsed(), cpu_time(pid)? - cpu);
+                    let mut latencies_us: Vec<u32> = pairs.into_iter().flat_map(|pair| pair.latencies_us).collect();
+                    latencies_us.sort_unstable();
+                    return Ok(Outcome { messages: delivered - before, elapsed, cpu, latencies_us });
                 }
                 _ => {}
             }
@@ -147,6 +165,9 @@ impl Load {
             let header = PublishHeader { dup: false, qos: self.qos, retain: false, packet_id };
             encode_publish(&mut end.output, header, &topic(end.pair), &[], payload);
             pair.sent += 1;
+            if self.qos > QoS::AtMostOnce {
+                pair.sent_at.push_back(Instant::now());
+            }
         }
     }
 
@@ -171,7 +192,12 @@ impl Load {
                         end.output.extend_from_slice(&[0x40, 2, packet[id], packet[id + 1]]);
                     }
                 }
-                4 => pairs[end.pair].acknowledged += 1,
+                4 => {
+                    let pair = &mut pairs[end.pair];
+                    pair.acknowledged += 1;
+                    let since = pair.sent_at.pop_front();
+                    pair.latencies_us.extend(since.map(|since| since.elapsed().as_micros() as u32));
+                }
                 _ => {}
             }
             at = body + length as usize;

@@ -38,6 +38,12 @@ enum Command {
         #[arg(long, default_value_t = 3)]
         rounds: usize,
     },
+    /// Measure acknowledgements: how many a second, how soon, and what they cost, by level, publishers and payload
+    Acks {
+        /// Seconds of each run
+        #[arg(long, default_value_t = 2)]
+        seconds: u64,
+    },
     /// Measure a restart with durable sessions that are away, and messages that wait for them
     Restart {
         #[arg(long, default_value_t = 100_000)]
@@ -101,6 +107,7 @@ fn scenarios(duration: Duration) -> Vec<Scenario> {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Compare { seconds, rounds } => compare(Duration::from_secs(seconds), rounds),
+        Command::Acks { seconds } => acknowledgements(Duration::from_secs(seconds)),
         Command::Restart { sessions, messages, fan_out, payload_bytes } => Backlog { sessions, messages, fan_out, payload_bytes }.run(),
         Command::Load { address, pid, pairs, qos, payload_bytes, seconds, window } => {
             let qos = QoS::from_bits(qos).unwrap_or_default();
@@ -136,6 +143,36 @@ fn compare(duration: Duration, rounds: usize) -> anyhow::Result<()> {
                 cpu[2],
                 cpu[1] / reference
             );
+        }
+    }
+    Ok(())
+}
+
+fn acknowledgements(duration: Duration) -> anyhow::Result<()> {
+    const PEERS: &[(&str, Peer)] = &[
+        ("hookline, no durable session", Peer::Hookline),
+        ("hookline, level memory", Peer::HooklineDurable("memory")),
+        ("hookline, level process", Peer::HooklineDurable("process")),
+        ("hookline, level disk", Peer::HooklineDurable("disk")),
+        ("mosquitto, persistence on", Peer::MosquittoPersistent),
+    ];
+    println!("| payload | publishers | broker | acknowledged/s | p50 us | p99 us | p99.9 us | CPU us/message |");
+    println!("|---|---|---|---|---|---|---|---|");
+    for payload_bytes in [64, 1024, 16 << 10] {
+        for pairs in [1, 10, 100, 1000] {
+            for (name, peer) in PEERS {
+                let running = Running::start(*peer)?;
+                let load = Load { pairs, qos: QoS::AtLeastOnce, payload_bytes, window: 1, subscribers: false, duration };
+                let outcome = load.run(running.address(), Some(running.pid()))?;
+                println!(
+                    "| {payload_bytes} B | {pairs} | {name} | {:.0} | {} | {} | {} | {:.2} |",
+                    outcome.rate(),
+                    outcome.latency_us(500),
+                    outcome.latency_us(990),
+                    outcome.latency_us(999),
+                    outcome.cpu_us()
+                );
+            }
         }
     }
     Ok(())

@@ -5,6 +5,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use hookline_mqtt::client::{Client, Options};
+use hookline_mqtt::{QoS, Version};
 use tempfile::TempDir;
 
 /// A broker, set up for a scenario.
@@ -16,15 +18,22 @@ pub(crate) enum Peer {
     HooklineQueueing,
     /// With the built-in rule: every message and event goes through the store into SQLite.
     HooklineAudit,
+    /// With a durable session that is away and gets everything; acknowledged at that level.
+    HooklineDurable(&'static str),
     /// Without persistence.
     Mosquitto,
+    /// With persistence, and a durable session that is away and gets everything.
+    MosquittoPersistent,
 }
 
 impl Peer {
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Peer::Hookline | Peer::HooklineQueueing | Peer::HooklineAudit => "hookline",
+            Peer::Hookline => "hookline",
+            Peer::HooklineQueueing | Peer::HooklineAudit => "hookline",
+            Peer::HooklineDurable(level) => level,
             Peer::Mosquitto => "mosquitto (acknowledges from memory)",
+            Peer::MosquittoPersistent => "mosquitto, persistence on (acknowledges from memory)",
         }
     }
 }
@@ -49,19 +58,23 @@ sql = 'SELECT clientid, topic, payload FROM "#"'
 actions = ["queue"]
 "##;
 
+/// The queue of the session that is away takes all of a run.
+const UNBOUNDED: &str = "[mqtt]\ndurable_queue_max = 1000000000\ndurable_queue_bytes_max = 1000000000000\n";
+
 impl Running {
     pub(crate) fn start(peer: Peer) -> anyhow::Result<Running> {
         // Not in memory: a sync must cost what it costs.
         let folder = tempfile::tempdir_in(std::env::current_dir()?)?;
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let mut command = match peer {
-            Peer::Mosquitto => {
+            Peer::Mosquitto | Peer::MosquittoPersistent => {
                 let config = folder.path().join("mosquitto.conf");
                 let port = address.port();
-                std::fs::write(
-                    &config,
-                    format!("listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nlog_type none\n"),
-                )?;
+                let mut text = format!("listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nlog_type none\n");
+                if peer == Peer::MosquittoPersistent {
+                    text += &format!("persistence true\npersistence_location {}/\nuser root\n", folder.path().display());
+                }
+                std::fs::write(&config, text)?;
                 let mut command = Command::new("mosquitto");
                 command.arg("-c").arg(config);
                 command
@@ -72,7 +85,12 @@ impl Running {
                 command.args(["--set", &format!("listeners.tcp.default.bind={address}"), "--set", "log.level=error"]);
                 if peer != Peer::HooklineAudit {
                     let config = folder.path().join("hookline.toml");
-                    std::fs::write(&config, if peer == Peer::HooklineQueueing { QUEUEING } else { "" })?;
+                    let text = match peer {
+                        Peer::HooklineQueueing => QUEUEING.to_owned(),
+                        Peer::HooklineDurable(level) => format!("{UNBOUNDED}[store]\nlevel = \"{level}\"\n"),
+                        _ => String::new(),
+                    };
+                    std::fs::write(&config, text)?;
                     command.arg("--config").arg(config);
                 }
                 command
@@ -86,6 +104,11 @@ impl Running {
                 bail!("{} does not listen on {address}", peer.name());
             }
             std::thread::sleep(Duration::from_millis(20));
+        }
+        if matches!(peer, Peer::HooklineDurable(_) | Peer::MosquittoPersistent) {
+            let mut away = Client::connect(address, &Options::new("away").version(Version::V5).persistent(u32::MAX))?;
+            away.subscribe(&[("bench/#", QoS::AtLeastOnce)])?;
+            away.disconnect()?;
         }
         Ok(running)
     }

@@ -8,6 +8,11 @@ use hookline_schemas::ports::BoxFuture;
 /// One delivery worker owns a sink and calls one method at a time. Each call may be given up at its deadline: dropping
 /// its future must leave the sink usable, or in need of `connect`.
 pub trait Sink: Send {
+    /// How many records one call of `deliver` takes at the most; the action's settings may say less.
+    fn records_max(&self) -> usize {
+        usize::MAX
+    }
+
     /// Makes the connection, or makes it anew. Called first, and after every [`Failure::Reconnect`].
     fn connect(&mut self) -> BoxFuture<'_, Result<(), Failure>>;
 

@@ -4,17 +4,31 @@
 pub mod connector;
 /// From a durable queue to a sink: batches, attempts, dead letters.
 pub mod delivery;
+/// JSON documents with `${…}`: what the connectors share that write documents.
+mod document;
 /// What a kind of connector is, and how its settings are read.
 pub mod kind;
+/// How far a sink has come that writes records one after the other.
+mod progress;
 /// The table of connectors.
 pub mod registry;
-/// SQL statements with `${…}`: what both SQL connectors share.
+/// SQL statements with `${…}`: what the SQL connectors share.
 mod statement;
+/// TLS towards a server.
+mod tls;
 
+/// HTTP: webhooks.
+mod http;
 /// Apache Kafka.
 mod kafka;
+/// MongoDB.
+mod mongodb;
+/// MySQL and MariaDB.
+mod mysql;
 /// PostgreSQL.
 mod postgres;
+/// Redis.
+mod redis;
 /// Embedded SQLite.
 mod sqlite;
 

@@ -30,7 +30,8 @@ impl Statement {
             let problem = "a placeholder stands in quotes; leave them out, it becomes a parameter".to_owned();
             return Err(vec![SettingsError { path: format!("{PARAMETERS}.{path}"), problem }]);
         }
-        let values = values_row(&sql);
+        let marks: Vec<String> = (1..=parameters.len()).map(&mark).collect();
+        let values = values_row(&sql, &marks);
         Ok(Statement { sql, parameters, values })
     }
 
@@ -83,10 +84,13 @@ fn hookline_id() -> Template {
     Template::parse(&format!("${{{HOOKLINE_ID}}}")).expect("a plain placeholder is a valid template")
 }
 
-/// Where the row behind VALUES is, brackets included; `None` where there is not exactly one.
-fn values_row(sql: &str) -> Option<std::ops::Range<usize>> {
+/// Where the row behind VALUES is, brackets included; `None` where there is not exactly one, or where a placeholder stands outside
+/// of it: that one cannot be repeated.
+fn values_row(sql: &str, marks: &[String]) -> Option<std::ops::Range<usize>> {
     let upper = sql.to_ascii_uppercase();
-    let keyword = upper.find("VALUES").filter(|_| upper.matches("VALUES").count() == 1)?;
+    // Behind these words VALUES(column) is what was to be inserted (MySQL).
+    let head = &upper[..upper.find("ON DUPLICATE KEY").unwrap_or(upper.len())];
+    let keyword = head.find("VALUES").filter(|_| head.matches("VALUES").count() == 1)?;
     let start = keyword + sql[keyword..].find('(')?;
     let mut depth = 0;
     for (offset, c) in sql[start..].char_indices() {
@@ -97,7 +101,8 @@ fn values_row(sql: &str) -> Option<std::ops::Range<usize>> {
         }
         if depth == 0 {
             let end = start + offset + 1;
-            return (!sql[end..].trim_start().starts_with(',')).then_some(start..end);
+            let outside = marks.iter().any(|mark| sql[..start].contains(mark.as_str()) || sql[end..].contains(mark.as_str()));
+            return (!outside && !sql[end..].trim_start().starts_with(',')).then_some(start..end);
         }
     }
     None
@@ -123,6 +128,21 @@ mod tests {
         let row = Value::from_json(serde_json::json!({"a": 1, "b": {"c": "x"}}));
         let record = Record { sequence: 0, hookline_id: "n:1:1".into(), bytes: 0, row };
         assert_eq!(statement.bind(&record), [Value::Int(1), Value::text("x")]);
+    }
+
+    #[test]
+    fn rows_are_repeated_where_nothing_but_the_row_has_placeholders() {
+        let unnumbered = |_: usize| "?".to_owned();
+        let upsert = "INSERT INTO t (a, b) VALUES (${a}, f(${b})) ON DUPLICATE KEY UPDATE b = VALUES(b)";
+        let statement = Statement::parse("sql", upsert, unnumbered).expect("valid");
+        assert_eq!(
+            statement.for_rows(2, unnumbered),
+            "INSERT INTO t (a, b) VALUES (?, f(?)), (?, f(?)) ON DUPLICATE KEY UPDATE b = VALUES(b)"
+        );
+        let outside = "INSERT INTO t (a, b) VALUES (${a}, 1) ON CONFLICT (a) DO UPDATE SET b = ${b}";
+        assert!(!Statement::parse("sql", outside, mark).expect("valid").takes_rows());
+        assert!(!Statement::parse("sql", outside, unnumbered).expect("valid").takes_rows());
+        assert!(!Statement::parse("sql", "UPDATE t SET a = ${a}", unnumbered).expect("valid").takes_rows());
     }
 
     #[test]

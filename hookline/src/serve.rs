@@ -265,13 +265,13 @@ fn actions(config: &Config, store: &Arc<Store>) -> anyhow::Result<(Targets, Vec<
     Ok((targets, starts))
 }
 
-/// Every placeholder in the templates of an action.
+/// Every placeholder in the templates of an action, without that of the record's own identifier, which is never missing.
 fn placeholders(parameters: &serde_json::Map<String, serde_json::Value>) -> Vec<Vec<String>> {
     fn collect(value: &serde_json::Value, found: &mut Vec<Vec<String>>) {
         match value {
             serde_json::Value::String(text) => {
                 let template = Template::parse(text).ok();
-                let paths = template.iter().flat_map(Template::paths);
+                let paths = template.iter().flat_map(Template::paths).filter(|path| !matches!(path, [name] if &**name == "hookline_id"));
                 found.extend(paths.map(|path| path.iter().map(ToString::to_string).collect()));
             }
             serde_json::Value::Array(items) => items.iter().for_each(|item| collect(item, found)),

@@ -1,6 +1,5 @@
 //! Kafka, read by an independent consumer.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
@@ -67,8 +66,5 @@ pub fn consume(topic: &str, partitions: i32, limit: Duration, mut enough: impl F
 
 /// Stops or starts Kafka, where it is one that the tests may stop. `false`: it is somebody's own.
 pub fn service(command: &str) -> bool {
-    let Ok(script) = std::env::var("HOOKLINE_TEST_SERVICES") else { return false };
-    let status = Command::new(script).args([command, "kafka"]).env_remove("HOOKLINE_TEST_KAFKA").status().expect("the script runs");
-    assert!(status.success(), "services {command} kafka");
-    true
+    crate::services::service(command, "kafka")
 }

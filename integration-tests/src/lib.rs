@@ -10,8 +10,18 @@ pub mod certificates;
 pub mod faults;
 /// Kafka, read independently.
 pub mod kafka;
+/// MongoDB, read independently.
+pub mod mongo;
+/// MySQL or MariaDB, read independently.
+pub mod mysql;
 /// PostgreSQL, read independently.
 pub mod postgres;
+/// An HTTP server.
+pub mod webhook;
+/// Redis, read independently.
+pub mod redis;
+/// The servers themselves, stopped and started.
+pub mod services;
 
 use std::time::{Duration, Instant};
 

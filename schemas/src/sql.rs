@@ -2,5 +2,7 @@
 
 /// The audit table in SQLite.
 pub const AUDIT_SQLITE: &str = include_str!("../sql/sqlite/audit.sql");
+/// The audit table in MySQL and MariaDB.
+pub const AUDIT_MYSQL: &str = include_str!("../sql/mysql/audit.sql");
 /// The audit table in PostgreSQL.
 pub const AUDIT_POSTGRES: &str = include_str!("../sql/postgres/audit.sql");

@@ -108,7 +108,8 @@ impl Worker {
 
     /// Delivers what is at the front of the queue, until it is settled or the worker stops.
     async fn deliver_batch(&mut self) {
-        let read = self.queue.read(self.settings.batch_records_max, self.settings.batch_bytes_max);
+        let records_max = self.settings.batch_records_max.min(self.sink.records_max());
+        let read = self.queue.read(records_max, self.settings.batch_bytes_max);
         let records = match read {
             Ok(records) => records,
             Err(error) => return self.pause(&Failure::Retry(error.to_string())).await,

@@ -1,0 +1,27 @@
+//! MySQL and MariaDB: each record fills the placeholders of a prepared statement, which become typed parameters. Several records
+//! go in one INSERT, a batch in one transaction, over one connection. Without a statement of its own an action writes the audit
+//! table.
+//!
+//! The session is in UTC and strict, whatever the server's settings are: what does not fit a column is refused, never cut.
+
+mod client;
+mod config;
+mod request;
+mod sink;
+
+#[cfg(test)]
+mod tests;
+
+use crate::kind::{self, Kind};
+
+/// The line of the registry.
+pub(crate) const KIND: Kind = Kind {
+    name: "mysql",
+    sink: |connector, parameters, _| {
+        let (connector, parameters) =
+            kind::both(kind::settings::<config::Connector>(connector), kind::settings::<config::Parameters>(parameters))?;
+        Ok(Box::new(sink::MysqlSink::new(client::options(&connector)?, parameters)?))
+    },
+    connector_schema: || schemars::schema_for!(config::Connector),
+    parameters_schema: || schemars::schema_for!(config::Parameters),
+};
