@@ -16,12 +16,12 @@ pub mod mongo;
 pub mod mysql;
 /// PostgreSQL, read independently.
 pub mod postgres;
-/// An HTTP server.
-pub mod webhook;
 /// Redis, read independently.
 pub mod redis;
 /// The servers themselves, stopped and started.
 pub mod services;
+/// An HTTP server.
+pub mod webhook;
 
 use std::time::{Duration, Instant};
 

@@ -139,20 +139,20 @@ impl Expr {
             Expr::Or(items) => Expr::Or(all(items, f)?),
             Expr::And(items) => Expr::And(all(items, f)?),
             Expr::Call(function, arguments) => Expr::Call(function, all(arguments, f)?),
-            Expr::Range(first, last) => Expr::Range(boxed(first, f)?, boxed(last, f)?),
-            Expr::Negate(expr) => Expr::Negate(boxed(expr, f)?),
-            Expr::Not(expr) => Expr::Not(boxed(expr, f)?),
-            Expr::Compare(operator, left, right) => Expr::Compare(operator, boxed(left, f)?, boxed(right, f)?),
+            Expr::Range(first, last) => Expr::Range(boxed(*first, f)?, boxed(*last, f)?),
+            Expr::Negate(expr) => Expr::Negate(boxed(*expr, f)?),
+            Expr::Not(expr) => Expr::Not(boxed(*expr, f)?),
+            Expr::Compare(operator, left, right) => Expr::Compare(operator, boxed(*left, f)?, boxed(*right, f)?),
             Expr::Arithmetic(first, rest) => {
-                let first = boxed(first, f)?;
+                let first = boxed(*first, f)?;
                 let rest = rest.into_iter().map(|(operator, expr)| Ok((operator, f(expr)?)));
                 Expr::Arithmetic(first, rest.collect::<Result<_, E>>()?)
             }
-            Expr::In { needle, list, negated } => Expr::In { needle: boxed(needle, f)?, list: all(list, f)?, negated },
+            Expr::In { needle, list, negated } => Expr::In { needle: boxed(*needle, f)?, list: all(list, f)?, negated },
             Expr::Case { subject, branches, otherwise } => {
-                let subject = subject.map(|subject| boxed(subject, f)).transpose()?;
+                let subject = subject.map(|subject| boxed(*subject, f)).transpose()?;
                 let branches = branches.into_iter().map(|(when, then)| Ok((f(when)?, f(then)?))).collect::<Result<_, E>>()?;
-                let otherwise = otherwise.map(|otherwise| boxed(otherwise, f)).transpose()?;
+                let otherwise = otherwise.map(|otherwise| boxed(*otherwise, f)).transpose()?;
                 Expr::Case { subject, branches, otherwise }
             }
             Expr::Aggregate(aggregate) => {
@@ -183,8 +183,8 @@ impl Step {
     }
 }
 
-fn boxed<E>(expr: Box<Expr>, f: &mut impl FnMut(Expr) -> Result<Expr, E>) -> Result<Box<Expr>, E> {
-    Ok(Box::new(f(*expr)?))
+fn boxed<E>(expr: Expr, f: &mut impl FnMut(Expr) -> Result<Expr, E>) -> Result<Box<Expr>, E> {
+    Ok(Box::new(f(expr)?))
 }
 
 fn all<E>(exprs: Vec<Expr>, f: &mut impl FnMut(Expr) -> Result<Expr, E>) -> Result<Vec<Expr>, E> {

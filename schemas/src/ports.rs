@@ -35,13 +35,16 @@ pub trait Hook: Send + Sync {
     fn tick(&self, _now_ms: u64, _outcome: &mut Outcome) {}
 }
 
+/// A key and its value.
+pub type KeyValue = (Vec<u8>, Vec<u8>);
+
 /// A place for what hooks want to keep over a restart: small values, by key. Writes wait for no disk.
 pub trait StateStore: Send + Sync {
     /// All keys that begin so, with their values.
     ///
     /// # Errors
     /// They cannot be read.
-    fn load(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, QueueError>;
+    fn load(&self, prefix: &[u8]) -> Result<Vec<KeyValue>, QueueError>;
 
     /// Sets a key; without a value it is removed.
     ///

@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     fn stopped(reply: &Document) -> (usize, Failure, bool) {
-        let stopped = outcome(reply, 3).err().expect("not everything was written");
+        let stopped = outcome(reply, 3).expect_err("not everything was written");
         (stopped.done, stopped.failure, stopped.is_duplicate)
     }
 

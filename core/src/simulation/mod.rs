@@ -67,8 +67,8 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> World {
-        let mut config = Config::default();
-        config.store = Settings { level: DurabilityLevel::Disk, reserve_bytes: 0, free_bytes_min: 0, ..Settings::default() };
+        let store = Settings { level: DurabilityLevel::Disk, reserve_bytes: 0, free_bytes_min: 0, ..Settings::default() };
+        let mut config = Config { store, ..Config::default() };
         config.mqtt.inflight_max = 5;
         // A bound that is met now and then: there is no more than a refusal.
         config.mqtt.durable_queue_max = 60;

@@ -88,8 +88,11 @@ impl CheckReport {
     }
 }
 
+/// Whether an entry is whole: its key and value.
+type IsWhole = fn(&[u8], Bytes) -> bool;
+
 /// Families of single entries, with what makes one whole.
-const WHOLE: &[(&str, fn(&[u8], Bytes) -> bool)] = &[
+const WHOLE: &[(&str, IsWhole)] = &[
     (keys::QUEUE, |key, value| key.len() == 8 && value.first().copied().and_then(QueueKind::from_byte).is_some()),
     (keys::CURSOR, |key, value| key.len() == 8 && Cursor::decode(&value).is_some()),
     (keys::SESSION, |key, value| is_text(key) && StoredState::decode(&value).is_some()),

@@ -80,16 +80,16 @@ impl Store {
         let mut database = repair::open(&path, settings, &space, &mut findings).map_err(&fail)?;
         let mut parts = (space, synced);
         let (store, delayed) = loop {
-            match Store::restore(database, node, settings, parts, findings) {
+            let failed = match Store::restore(database, node, settings, parts, findings) {
                 Ok(restored) => break restored,
-                Err(Failed { error: Error::DamagedFile(problem), parts: returned, findings: so_far })
-                    if so_far.set_aside.len() < MENDS_MAX =>
-                {
-                    (parts, findings) = (returned, so_far);
-                    database = repair::mend(&path, settings, &problem, &mut findings).map_err(&fail)?;
-                }
-                Err(failed) => return Err(fail(failed.error.to_string())),
+                Err(failed) => *failed,
+            };
+            let Error::DamagedFile(problem) = &failed.error else { return Err(fail(failed.error.to_string())) };
+            if failed.findings.set_aside.len() >= MENDS_MAX {
+                return Err(fail(failed.error.to_string()));
             }
+            (parts, findings) = (failed.parts, failed.findings);
+            database = repair::mend(&path, settings, problem, &mut findings).map_err(&fail)?;
         };
         store.find_lost_writes(noted);
         store.look_at_space(false);
@@ -112,7 +112,7 @@ impl Store {
         settings: &Settings,
         (space, synced): (Space, Synced),
         findings: Findings,
-    ) -> Result<(Arc<Store>, Vec<DelayedKey>), Failed> {
+    ) -> Result<(Arc<Store>, Vec<DelayedKey>), Box<Failed>> {
         let mut store = Store {
             node: node.to_owned(),
             level: settings.level,
@@ -141,7 +141,7 @@ impl Store {
             Ok(delayed) => Ok((Arc::new(store), delayed)),
             Err(error) => {
                 let Store { space, synced, findings, .. } = store;
-                Err(Failed { error, parts: (space, synced), findings: findings.into_inner() })
+                Err(Box::new(Failed { error, parts: (space, synced), findings: findings.into_inner() }))
             }
         }
     }

@@ -52,7 +52,7 @@ pub(super) fn open(path: &Path, settings: &Settings, space: &Space, findings: &m
         }
         Err(error) => error,
     };
-    if is_damage(&error) { mend(path, settings, &error.to_string(), findings) } else { Err(explain(&error)) }
+    if is_damage(&error) { mend(path, settings, error.as_ref(), findings) } else { Err(explain(&error)) }
 }
 
 /// Sets a damaged database aside, and opens what can be read of it; an empty one, where that is nothing.

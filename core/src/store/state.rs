@@ -1,13 +1,13 @@
 //! Small values that hooks keep over a restart.
 
-use hookline_schemas::ports::{QueueError, StateStore};
+use hookline_schemas::ports::{KeyValue, QueueError, StateStore};
 use rocksdb::WriteBatch;
 
 use super::database::{family, pairs};
 use super::{Store, keys};
 
 impl StateStore for Store {
-    fn load(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, QueueError> {
+    fn load(&self, prefix: &[u8]) -> Result<Vec<KeyValue>, QueueError> {
         let db = self.db.get();
         let mut found = Vec::new();
         for pair in pairs(&db, keys::STATE, prefix) {

@@ -20,7 +20,7 @@ pub(super) struct Validation {
 #[derive(Debug)]
 enum Check {
     Schema { schema: Arc<Schema>, message_type: Option<String> },
-    Sql(Condition),
+    Sql(Box<Condition>),
 }
 
 impl Validation {
@@ -38,7 +38,9 @@ impl Validation {
                     let found = found.and_then(|schema| super::transformation::with_message(schema, message_type.as_deref()));
                     ("schema", found.map(|schema| Check::Schema { schema, message_type: message_type.clone() }))
                 }
-                CheckSettings::Sql { sql } => ("sql", Condition::compile(sql).map(Check::Sql).map_err(|error| error.to_string())),
+                CheckSettings::Sql { sql } => {
+                    ("sql", Condition::compile(sql).map(|condition| Check::Sql(Box::new(condition))).map_err(|error| error.to_string()))
+                }
             };
             match compiled {
                 Ok(check) => checks.push(check),

@@ -149,7 +149,7 @@ fn messages_are_found_by_name() {
     let schema = schema();
     assert!(schema.message(Some("Other.Inner")).is_ok());
     assert!(schema.message(Some("common.Unit")).is_ok());
-    let problem = |name| schema.message(name).map(drop).unwrap_err().to_string();
+    let problem = |name| schema.message(name).map(drop).expect_err("there is none").to_string();
     assert_eq!(problem(None), "which message is it? give one of plant.Reading, plant.Other");
     assert_eq!(problem(Some("plant.Readin")), "there is no message \"plant.Readin\"; did you mean \"plant.Reading\"?");
     assert!(problem(Some("Reading.LimitsEntry")).contains("there is no message"));
