@@ -15,8 +15,8 @@ use hookline_core::{Broker, Hooks, Recorder};
 use hookline_rules::function::{KvBackend, install_kv_backend};
 use hookline_rules::schema::{self, Registry};
 use hookline_rules::{Engine, Ingress, Targets};
-use hookline_schemas::config::{Config, Log, LogFormat};
-use hookline_schemas::ports::{Hook, StateStore};
+use hookline_schemas::config::{Config, Log, LogFormat, WhenFull};
+use hookline_schemas::ports::{AckMode, Hook, StateStore};
 use hookline_schemas::{QueueId, Template};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
@@ -145,6 +145,11 @@ pub(crate) fn check(config: &Config) -> Result<(), Errors> {
         errors.extend(problems.iter().map(ToString::to_string));
     }
     for (name, action) in &config.actions {
+        if action.ack == AckMode::Delivered && action.queue.when_full != WhenFull::Refuse {
+            errors.push(format!(
+                "actions.{name}.queue.when_full: must be \"refuse\" with ack = \"delivered\", because what is dropped is never delivered"
+            ));
+        }
         for fallback in action.fallback_actions.iter().filter(|fallback| !config.actions.contains_key(*fallback) || *fallback == name) {
             errors.push(format!("actions.{name}.fallback_actions: \"{fallback}\" must be another action in [actions]"));
         }

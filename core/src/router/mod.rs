@@ -16,7 +16,7 @@ use std::sync::{Arc, Weak};
 
 use hookline_mqtt::packet::SubscriptionOptions;
 use hookline_mqtt::{QoS, topic};
-use hookline_schemas::Message;
+use hookline_schemas::{Message, QueueId};
 use parking_lot::RwLock;
 use smallvec::SmallVec;
 
@@ -284,8 +284,10 @@ impl Router {
     /// Everybody who wants `topic`.
     pub(crate) fn targets(&self, topic: &str) -> Targets {
         let mut by_worker: Vec<(u16, Vec<Target>)> = Vec::new();
-        let mut places: HashMap<Address, (usize, usize)> = HashMap::default();
-        let mut durable: Vec<(Address, Arc<Queue>)> = Vec::new();
+        // A durable session is its queue, under whatever address.
+        let identity = |subscriber: &Subscriber| subscriber.queue.as_ref().map_or(Err(subscriber.address), |queue| Ok(queue.id()));
+        let mut places: HashMap<Result<QueueId, Address>, (usize, usize)> = HashMap::default();
+        let mut durable: Vec<(Result<QueueId, Address>, Arc<Queue>)> = Vec::new();
         let (subscribers, groups) = self.interested(topic);
         for subscriber in subscribers {
             let worker = subscriber.address.worker;
@@ -294,18 +296,19 @@ impl Router {
                 by_worker.len() - 1
             });
             let targets = &mut by_worker[group].1;
-            match places.get(&subscriber.address) {
+            match places.get(&identity(&subscriber)) {
                 Some((_, place)) => targets[*place].merge(&subscriber),
                 None => {
-                    places.insert(subscriber.address, (group, targets.len()));
+                    let identity = identity(&subscriber);
+                    places.insert(identity, (group, targets.len()));
                     targets.push(Target::new(&subscriber));
-                    durable.extend(subscriber.queue.map(|queue| (subscriber.address, queue)));
+                    durable.extend(subscriber.queue.map(|queue| (identity, queue)));
                 }
             }
         }
         let mut result = Targets { groups, ..Targets::default() };
-        for (address, queue) in durable {
-            let (group, place) = places[&address];
+        for (identity, queue) in durable {
+            let (group, place) = places[&identity];
             let target = &by_worker[group].1[place];
             result.queues.push(DurableTarget { queue, flags: target.flags(), no_local: target.no_local });
         }

@@ -414,6 +414,10 @@ impl Store {
             tracing::error!(%error, "the store cannot be opened again; stopping, the next start mends it");
             std::process::exit(STORE_FAILED);
         }
+        if !self.db.is_complete() {
+            tracing::error!("the store came back with less than was written; stopping, because nothing after it could be trusted");
+            std::process::exit(STORE_FAILED);
+        }
         tracing::warn!("the store takes writes again");
         self.wake();
         Ok(())

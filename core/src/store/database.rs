@@ -1,7 +1,7 @@
 //! RocksDB, with our families and settings; opened again in the same process where a write has failed.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use hookline_schemas::config::{DurabilityLevel, Store as Settings};
 use parking_lot::{MappedRwLockReadGuard, RwLock, RwLockReadGuard};
@@ -23,6 +23,8 @@ pub(super) struct Database {
     failed: AtomicBool,
     /// How many writes it had seen when it was opened.
     found_sequence: u64,
+    /// The sequence number behind the last write that succeeded.
+    written: AtomicU64,
     /// Writes that are to fail: for a simulation.
     #[cfg(test)]
     pub(super) failures: std::sync::atomic::AtomicU32,
@@ -49,6 +51,7 @@ impl Database {
             path: path.to_owned(),
             settings: settings.clone(),
             found_sequence: db.latest_sequence_number(),
+            written: AtomicU64::new(0),
             db: RwLock::new(Some(db)),
             #[cfg(test)]
             failures: std::sync::atomic::AtomicU32::new(0),
@@ -78,10 +81,13 @@ impl Database {
             self.failed.store(true, Ordering::Release);
             return Err(Error::Write("the simulation wants it so".into()));
         }
-        self.get().write(write).map_err(|error| {
+        let db = self.get();
+        if let Err(error) = db.write(write) {
             self.failed.store(true, Ordering::Release);
-            write_error(&error)
-        })
+            return Err(write_error(&error));
+        }
+        self.written.fetch_max(db.latest_sequence_number(), Ordering::AcqRel);
+        Ok(())
     }
 
     /// Writes what is in the log to the disk.
@@ -121,6 +127,11 @@ impl Database {
     /// How many writes it had seen in all its life when it was opened.
     pub(super) fn found_sequence(&self) -> u64 {
         self.found_sequence
+    }
+
+    /// Whether it has everything that was ever written to it by this process.
+    pub(super) fn is_complete(&self) -> bool {
+        self.sequence() >= self.written.load(Ordering::Acquire)
     }
 
     /// How many writes it has seen, in all its life.

@@ -56,6 +56,11 @@ impl Store {
         self.delayed_count.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// One waits again.
+    pub(crate) fn remember_delayed(&self) {
+        self.delayed_count.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Messages that wait.
     pub fn delayed_count(&self) -> usize {
         self.delayed_count.load(Ordering::Relaxed)

@@ -167,7 +167,11 @@ impl Store {
             )));
         }
         // Where the limit was lost the chunks themselves say what was used. Zero is no chunk.
-        let next_chunk = self.meta(keys::CHUNK_LIMIT)?.unwrap_or(1).max(self.last_chunk()? + 1);
+        let mut next_chunk = self.meta(keys::CHUNK_LIMIT)?.unwrap_or(1).max(self.last_chunk()? + 1);
+        if self.findings.lock().rebuild {
+            // Numbers that were used may be lost, and must not come again: there were fewer than one a millisecond since 1970.
+            next_chunk = next_chunk.max(crate::clock::now_ms());
+        }
         *self.writer.lock() = Writer::new(next_chunk, next_chunk + CHUNK_BLOCK);
         self.visible.store(next_chunk - 1, Ordering::Release);
         let mut write = WriteBatch::default();
@@ -207,6 +211,8 @@ impl Store {
             let directories = family(&db, keys::DIRECTORY);
             let mut write = WriteBatch::default();
             write.delete_range_cf(directories, 0u64.to_be_bytes(), u64::MAX.to_be_bytes());
+            // Whoever is stopped in the middle begins anew.
+            write.put_cf(family(&db, keys::META), keys::FORMAT, (keys::FORMAT_VERSION - 1).to_be_bytes());
             for pair in pairs(&db, keys::CHUNK, &[]) {
                 let (key, value) = pair?;
                 match Chunk::parse(Bytes::from(value)) {

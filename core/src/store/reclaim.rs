@@ -14,8 +14,6 @@ pub(super) struct Live {
     chunks: BTreeMap<u64, u32>,
     /// Nothing waits in chunks below it.
     floor: u64,
-    /// Chunks below it are deleted.
-    deleted: u64,
     /// Chunks that became free since the last deletion.
     free: u64,
 }
@@ -25,7 +23,7 @@ const CHUNKS_PER_RECLAIM: u64 = 2048;
 
 impl Live {
     pub(super) fn starting_at(floor: u64) -> Live {
-        Live { floor, deleted: floor, ..Live::default() }
+        Live { floor, ..Live::default() }
     }
 
     pub(super) fn add(&mut self, chunk: u64, references: u32) {
@@ -51,16 +49,17 @@ impl Live {
         self.chunks.range(from..to).filter(|(_, count)| **count > 0).map(|(number, _)| *number).collect()
     }
 
-    /// Moves the floor up to the first chunk that something waits in, but not beyond `limit`; the range that became free.
-    fn advance(&mut self, limit: u64) -> Option<(u64, u64)> {
+    /// Moves the floor up to the first chunk that something waits in, but not beyond `limit`; the floor, where at least so many chunks
+    /// became free.
+    fn advance(&mut self, limit: u64, least: u64) -> Option<u64> {
         while let Some(entry) = self.chunks.first_entry().filter(|entry| *entry.get() == 0 && *entry.key() < limit) {
             self.floor = entry.key() + 1;
             entry.remove();
             self.free += 1;
         }
-        (self.free >= CHUNKS_PER_RECLAIM).then(|| {
+        (self.free >= least).then(|| {
             self.free = 0;
-            (std::mem::replace(&mut self.deleted, self.floor), self.floor)
+            self.floor
         })
     }
 }
@@ -71,7 +70,10 @@ impl Store {
     /// The cursors go first, and are synced: a deleted chunk means that its records are settled.
     pub(super) fn reclaim_if_worthwhile(&self) {
         let limit = self.visible.load(std::sync::atomic::Ordering::Acquire);
-        let Some((from, to)) = self.live.lock().advance(limit) else { return };
+        // A full store needs every chunk: the next write may wait for it.
+        let is_full = self.space.is_full();
+        let least = if is_full { 1 } else { CHUNKS_PER_RECLAIM };
+        let Some(to) = self.live.lock().advance(limit, least) else { return };
         {
             // Cursors are written in the order in which they were taken.
             let _writer = self.writer.lock();
@@ -85,13 +87,17 @@ impl Store {
         }
         self.sync_or_die();
         // The end of a file range belongs to it, the end of a key range does not: the floor itself must stay.
-        let (from, to, last) = (from.to_be_bytes(), to.to_be_bytes(), to.saturating_sub(1).to_be_bytes());
+        // From the beginning: what an earlier deletion has missed goes, too.
+        let (from, to, last) = (0u64.to_be_bytes(), to.to_be_bytes(), to.saturating_sub(1).to_be_bytes());
         let db = self.db.get();
         for name in [keys::CHUNK, keys::DIRECTORY] {
             let family = family(&db, name);
             let deleted = db.delete_file_in_range_cf(family, from, last).and_then(|()| db.delete_range_cf(family, from, to));
             if let Err(error) = deleted {
                 tracing::error!(%error, "cannot delete old chunks; their space stays taken");
+            }
+            if is_full {
+                db.compact_range_cf(family, Some(from), Some(to));
             }
         }
     }

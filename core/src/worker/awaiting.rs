@@ -53,6 +53,10 @@ impl Worker {
                 let Some(publisher) = publisher.take() else { return deferred };
                 (publisher.connection, Answer::Acknowledge(publisher), wait)
             }
+            Deferred::Delay { publisher, .. } => {
+                let Some(publisher) = publisher.take() else { return deferred };
+                (publisher.connection, Answer::Acknowledge(publisher), None)
+            }
             Deferred::Refuse { publisher } => (publisher.connection, Answer::Refuse(*publisher), None),
             Deferred::Ack { connection, ack } if matches!(ack.kind, AckKind::PubAck | AckKind::PubRec) => {
                 (*connection, Answer::Again(ack.clone()), None)
@@ -61,7 +65,9 @@ impl Worker {
         };
         let is_behind = self.connections.get(key).is_some_and(Connection::is_awaiting);
         if wait.is_none() && !is_behind {
-            if let (Deferred::Publish { publisher, .. }, Answer::Acknowledge(waiting)) = (&mut deferred, answer) {
+            if let (Deferred::Publish { publisher, .. } | Deferred::Delay { publisher, .. }, Answer::Acknowledge(waiting)) =
+                (&mut deferred, answer)
+            {
                 *publisher = Some(waiting);
             }
             return deferred;
@@ -70,13 +76,13 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(key) else { return deferred };
         connection.awaiting.push_back(Awaiting { watched, deadline, answer });
         if !is_behind {
-            self.awaiting.push(key);
-        }
-        if wait.is_some() {
+            if !self.awaiting.contains(&key) {
+                self.awaiting.push(key);
+            }
             self.timers.set(deadline, Due::Delivery(key));
         }
         match deferred {
-            Deferred::Publish { .. } => deferred,
+            Deferred::Publish { .. } | Deferred::Delay { .. } => deferred,
             // Nothing of it is left to do now.
             _ => Deferred::Nothing,
         }
@@ -89,6 +95,29 @@ impl Worker {
             if self.connections.get(key).is_some_and(Connection::is_awaiting) {
                 self.awaiting.push(key);
             }
+        }
+    }
+
+    /// The connection is over: at QoS 2 what waits for a sink is no repetition when it comes again.
+    pub(super) fn forget_awaiting(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let (awaiting, session) = (std::mem::take(&mut connection.awaiting), connection.session);
+        let Some(resident) = self.sessions.get_mut(session) else { return };
+        for Awaiting { answer, watched, .. } in awaiting {
+            if let Answer::Acknowledge(publisher) = answer
+                && publisher.qos == QoS::ExactlyOnce
+                && !watched.is_empty()
+            {
+                resident.session.received.remove(&publisher.packet_id);
+            }
+        }
+    }
+
+    /// Time may be over for the first of them; then for the next one.
+    pub(super) fn check_deadline(&mut self, key: Key) {
+        self.answer_awaiting(key);
+        if let Some(first) = self.connections.get(key).and_then(|connection| connection.awaiting.front()) {
+            self.timers.set(first.deadline.max(self.now), Due::Delivery(key));
         }
     }
 

@@ -128,6 +128,7 @@ impl Worker {
         let turn = std::mem::take(&mut self.turn);
         match result {
             Some(Err(error)) => {
+                self.take_back_due();
                 if !turn.is_empty() {
                     tracing::error!(%error, refused = turn.len(), "commit failed");
                 }
@@ -136,6 +137,7 @@ impl Worker {
                 }
             }
             Some(Ok(committed)) => {
+                self.due.clear();
                 let turn = self.acknowledge_written(turn);
                 self.await_commit(turn, committed.ticket, Some(&committed));
             }

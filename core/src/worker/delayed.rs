@@ -18,6 +18,8 @@ use crate::store::{DelayedKey, encode_message};
 pub(super) const PREFIX: &str = "$delayed/";
 /// The longest delay, seconds; larger numbers are times, in seconds since the Unix epoch, that are not further away.
 const DELAY_SECS_MAX: u64 = 42_949_670;
+/// How often is looked whether the store has room again for what is due.
+const FULL_PAUSE: Duration = Duration::from_millis(200);
 /// Messages that are published in one turn.
 const DUE_MAX: usize = 256;
 
@@ -72,11 +74,16 @@ impl Worker {
     /// How long until the next one is due.
     pub(super) fn next_delayed(&self) -> Option<Duration> {
         let next = self.delayed.first()?;
-        Some(Duration::from_millis(next.due_ms().saturating_sub(clock::now_ms())))
+        let wait = Duration::from_millis(next.due_ms().saturating_sub(clock::now_ms()));
+        Some(if self.shared.store.is_full() { wait.max(FULL_PAUSE) } else { wait })
     }
 
     /// Publishes what is due: in the commit that takes it from where it waited.
     pub(super) fn publish_delayed(&mut self) {
+        // What is due was acknowledged: it waits until its queues can take it.
+        if self.shared.store.is_full() {
+            return;
+        }
         let now_ms = self.now_ms;
         for _ in 0..DUE_MAX {
             let Some(key) = self.delayed.first().copied().filter(|key| key.due_ms() <= now_ms) else { return };
@@ -93,7 +100,16 @@ impl Worker {
                 }
             }
             self.batch.delete_delayed(key);
+            self.due.push(key);
             self.forget_delayed();
+        }
+    }
+
+    /// The commit that was to publish what is due has failed: it is due again.
+    pub(super) fn take_back_due(&mut self) {
+        for key in self.due.drain(..) {
+            self.shared.store.remember_delayed();
+            self.delayed.insert(key);
         }
     }
 }

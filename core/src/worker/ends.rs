@@ -23,6 +23,7 @@ impl Worker {
         connection.ending = Some(end.clone());
         let client = Arc::clone(&connection.client);
         let session = connection.session;
+        self.forget_awaiting(key);
         self.mark_dirty(key);
         let Some(resident) = self.sessions.get_mut(session) else { return };
         let was_in = resident.connection == Some(key);

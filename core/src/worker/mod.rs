@@ -159,6 +159,8 @@ pub(crate) struct Worker {
     scanning: VecDeque<Key>,
     /// Messages that wait for their time, by it.
     delayed: std::collections::BTreeSet<crate::store::DelayedKey>,
+    /// Of them, those that this turn publishes.
+    due: Vec<crate::store::DelayedKey>,
     outgoing: Vec<Vec<Mail>>,
     /// Messages that hooks or the broker itself want published.
     internal: VecDeque<Message>,
@@ -219,6 +221,7 @@ impl Worker {
             more: Vec::new(),
             scanning: VecDeque::new(),
             delayed: std::collections::BTreeSet::new(),
+            due: Vec::new(),
             random: 0x9E37_79B9_7F4A_7C15 ^ u64::from(number),
             outgoing,
             internal: VecDeque::new(),

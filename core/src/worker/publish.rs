@@ -174,7 +174,8 @@ impl Worker {
             self.store_retained(&message, publisher.is_some());
         }
         let record = self.enqueue(&message, &targets, &members, publisher.is_none());
-        let received = publisher.is_some_and(|publisher| self.store_received(session, publisher));
+        // What waits for a sink is new when it comes again: only the sink's word makes its acknowledgement true.
+        let received = delivered.is_none() && publisher.is_some_and(|publisher| self.store_received(session, publisher));
         let of_sessions = (message.retain || record.is_some() || received).then_some(zone_level);
         let reason = if nobody { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success };
         // The strongest of what it has come to.

@@ -118,13 +118,14 @@ impl Worker {
             return Ok(());
         };
         self.resting.remove(&understood.queue.id());
-        let address = Address { worker: self.number, session: Key::of_resting(understood.queue.id()) };
-        for (filter, _) in &understood.subscriptions {
-            self.shared.router.unsubscribe(&format!("{}{filter}", understood.place.mountpoint), address);
-        }
-        Counters::add(&self.counters.unsubscribed, understood.subscriptions.len() as u64);
-        Counters::add(&self.counters.durable_unsubscribed, understood.subscriptions.len() as u64);
+        let rested = Address { worker: self.number, session: Key::of_resting(understood.queue.id()) };
+        let filters = understood.subscriptions.iter().map(|(filter, _)| format!("{}{filter}", understood.place.mountpoint));
+        let filters: Vec<String> = filters.collect();
+        Counters::add(&self.counters.unsubscribed, filters.len() as u64);
+        Counters::add(&self.counters.durable_unsubscribed, filters.len() as u64);
+        // It is known by both addresses for a moment, and never by none: the router sees that the queue is one.
         self.settle_in(understood);
+        filters.iter().for_each(|filter| self.shared.router.unsubscribe(filter, rested));
         Ok(())
     }
 
@@ -143,6 +144,10 @@ impl Worker {
     /// A message for a session that rests: what was not stored for it goes to nobody.
     pub(super) fn deliver_to_resting(&mut self, session: Key, message: &Message, flags: u8) {
         let Some(queue) = session.resting_queue().and_then(|queue| self.shared.store.queue(queue)) else { return };
+        // It may have come back since the message was routed.
+        if let Some(awake) = self.by_client.get(queue.name()).copied() {
+            return self.pump(awake);
+        }
         if effective_qos(message.qos, flags) > QoS::AtMostOnce || queue.keeps_qos0() {
             return;
         }

@@ -111,7 +111,7 @@ impl Worker {
                 Due::Retry(connection) => self.retry(connection),
                 Due::Resting(queue) => self.check_resting(queue),
                 Due::Tick => self.tick(),
-                Due::Delivery(connection) => self.answer_awaiting(connection),
+                Due::Delivery(connection) => self.check_deadline(connection),
             }
         }
     }

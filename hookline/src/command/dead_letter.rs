@@ -36,6 +36,7 @@ enum Command {
         sequence: u64,
     },
     /// Put dead letters into the queue of the action again, at its end, when the cause of the error is mended
+    #[command(override_usage = "hookline dlq replay [OPTIONS] <ACTION> <SEQUENCE|--all>")]
     Replay {
         #[command(flatten)]
         common: Common,
@@ -43,6 +44,7 @@ enum Command {
         which: Which,
     },
     /// Remove dead letters, and their records with them
+    #[command(override_usage = "hookline dlq purge [OPTIONS] <ACTION> <SEQUENCE|--all>")]
     Purge {
         #[command(flatten)]
         common: Common,

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::Args;
-use hookline_mqtt::client::Client;
+use hookline_mqtt::client::{Client, Error};
 
 use super::{ClientArguments, qos};
 
@@ -42,7 +42,14 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 }
 
 fn publish(client: &mut Client, arguments: &Arguments, payload: &[u8]) -> anyhow::Result<()> {
-    let reason = client.publish(&arguments.topic, payload, qos(arguments.qos), arguments.retain)?;
+    let published = client.publish(&arguments.topic, payload, qos(arguments.qos), arguments.retain);
+    let reason = match published {
+        // Before version 5 that is the only word for a refusal.
+        Err(Error::Io(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            bail!("the broker closed the connection without an acknowledgement: it may have refused the message; -V 5 is told why")
+        }
+        published => published?,
+    };
     if reason.is_error() {
         bail!("the broker refused the message: {}", reason.name());
     }
