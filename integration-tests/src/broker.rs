@@ -179,3 +179,18 @@ pub fn ledgers(folder: &Path) -> Vec<serde_json::Value> {
     ledgers.sort_by_key(|ledger| [&ledger["kind"], &ledger["name"]].map(|text| text.as_str().unwrap_or_default().to_owned()));
     ledgers
 }
+
+/// The account of an action whose broker has ended: what was delivered, what is a dead letter, what waits.
+pub fn account(folder: &Path, action: &str) -> [u64; 3] {
+    let ledgers = ledgers(folder);
+    let ledger = ledgers.iter().find(|ledger| ledger["name"] == action).expect("the action has an account");
+    ["delivered", "dead_lettered", "pending"].map(|key| ledger[key].as_u64().expect("a number"))
+}
+
+/// The dead letters of an action, oldest first.
+pub fn dead_letters(folder: &Path, action: &str) -> Vec<serde_json::Value> {
+    let data = folder.join("data");
+    let (code, out, error) = run(&["dlq", "list", action, "--json", "--data", data.to_str().expect("UTF-8")]);
+    assert_eq!(code, Some(0), "{error}");
+    out.lines().map(|line| serde_json::from_str(line).expect("a letter is JSON")).collect()
+}

@@ -63,8 +63,3 @@ pub fn consume(topic: &str, partitions: i32, limit: Duration, mut enough: impl F
     }
     consumed
 }
-
-/// Stops or starts Kafka, where it is one that the tests may stop. `false`: it is somebody's own.
-pub fn service(command: &str) -> bool {
-    crate::services::service(command, "kafka")
-}

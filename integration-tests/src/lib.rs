@@ -25,6 +25,9 @@ pub mod webhook;
 
 use std::time::{Duration, Instant};
 
+use hookline_mqtt::client::Client;
+use hookline_mqtt::{Properties, QoS};
+
 /// Asks until it is so; fails with `what` when it takes too long.
 pub fn eventually<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + limit;
@@ -41,4 +44,24 @@ pub fn eventually<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Optio
 pub fn unique(prefix: &str) -> String {
     let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
     format!("{prefix}_{}_{nanos}", std::process::id())
+}
+
+/// Publishes at QoS 1, with some messages on their way at a time, and waits until each is acknowledged.
+pub fn publish_all(client: &mut Client, topic: &str, payloads: impl IntoIterator<Item = String>) {
+    const WINDOW: usize = 50;
+    const LIMIT: Duration = Duration::from_secs(60);
+    let mut waiting = 0usize;
+    let acknowledged = |client: &mut Client| {
+        let (_, reason) = client.next_ack(LIMIT).expect("the connection holds").expect("acknowledged in time");
+        assert!(!reason.is_error(), "{reason:?}");
+    };
+    for payload in payloads {
+        client.send(topic, payload.as_bytes(), QoS::AtLeastOnce, false, &Properties::default()).expect("sent");
+        waiting += 1;
+        if waiting > WINDOW {
+            acknowledged(client);
+            waiting -= 1;
+        }
+    }
+    (0..waiting).for_each(|_| acknowledged(client));
 }

@@ -1,6 +1,5 @@
 //! MongoDB, read by an independent client.
 
-use std::process::Command;
 use std::time::Duration;
 
 use mongodb::Client;
@@ -46,12 +45,4 @@ pub fn documents(collection: &str) -> Vec<Document> {
 fn block_on<T>(work: impl Future<Output = mongodb::error::Result<T>>) -> Option<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(work).ok()
-}
-
-/// Stops or starts the server, where it is one that the tests may stop. `false`: it is somebody's own.
-pub fn service(command: &str) -> bool {
-    let Ok(script) = std::env::var("HOOKLINE_TEST_MONGODB_SERVICES") else { return false };
-    let status = Command::new(script).args([command, "mongodb"]).status().expect("the script runs");
-    assert!(status.success(), "services {command} mongodb");
-    true
 }

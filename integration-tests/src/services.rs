@@ -2,6 +2,20 @@
 
 use std::env::var;
 use std::process::Command;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// A test that stops a server waits for the others of its program, and they for it.
+static SERVERS: RwLock<()> = RwLock::new(());
+
+/// While it is held, no test of this program stops a server.
+pub fn stay() -> RwLockReadGuard<'static, ()> {
+    SERVERS.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// While it is held, no other test of this program needs a server: it may be stopped.
+pub fn may_stop() -> RwLockWriteGuard<'static, ()> {
+    SERVERS.write().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Stops or starts a server, where it is one that the tests may stop. `false`: it is somebody's own.
 pub fn service(command: &str, name: &str) -> bool {

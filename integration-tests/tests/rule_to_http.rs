@@ -1,14 +1,13 @@
 //! Webhooks: what each status means, order, signatures, logins, a server that hangs, hangs up, or is away for a while.
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use base64::prelude::{BASE64_STANDARD, Engine};
-use hookline_integration_tests::broker::{self, Broker};
+use hookline_integration_tests::broker::{Broker, account, dead_letters};
 use hookline_integration_tests::certificates::Certificates;
 use hookline_integration_tests::eventually;
 use hookline_integration_tests::webhook::{Reply, Request, Webhook};
@@ -42,20 +41,6 @@ fn publish(client: &mut Client, payload: &str) {
 
 fn ok() -> Reply {
     Reply::Answer(200, "", String::new())
-}
-
-/// The account after the end of the broker: what was delivered, what is a dead letter, what waits.
-fn account(folder: &Path) -> [u64; 3] {
-    let ledgers = broker::ledgers(folder);
-    let ledger = ledgers.iter().find(|ledger| ledger["name"] == "hook").expect("the action has an account");
-    ["delivered", "dead_lettered", "pending"].map(|key| ledger[key].as_u64().expect("a number"))
-}
-
-fn dead_letters(folder: &Path) -> Vec<serde_json::Value> {
-    let data = folder.join("data");
-    let (code, out, error) = broker::run(&["dlq", "list", "hook", "--json", "--data", data.to_str().expect("UTF-8")]);
-    assert_eq!(code, Some(0), "{error}");
-    out.lines().map(|line| serde_json::from_str(line).expect("a letter is JSON")).collect()
 }
 
 #[test]
@@ -124,9 +109,9 @@ fn each_status_does_what_it_says_and_order_is_kept() {
         assert_eq!(first, request.header("idempotency-key"), "an attempt has the key of the first one");
     }
     assert_eq!(keys.values().collect::<HashSet<_>>().len(), keys.len());
-    assert_eq!(account(folder.path()), [MESSAGES - 2, 2, 0]);
+    assert_eq!(account(folder.path(), "hook"), [MESSAGES - 2, 2, 0]);
     let errors: Vec<String> =
-        dead_letters(folder.path()).iter().map(|letter| letter["error"].as_str().unwrap_or_default().to_owned()).collect();
+        dead_letters(folder.path(), "hook").iter().map(|letter| letter["error"].as_str().unwrap_or_default().to_owned()).collect();
     assert!(errors.len() == 2 && errors[0].contains("400 Bad Request: no such device") && errors[1].contains("line break"), "{errors:?}");
 }
 
@@ -164,7 +149,7 @@ fn arrays_arrive_whole_and_in_order_across_a_restart_of_the_server() {
     let together = requests.iter().find(|request| request.json().as_array().is_some_and(|items| items.len() > 1)).expect("a batch");
     let expect = format!("{}+{}", together.json()[0]["id"].as_str().expect("a text"), together.json().as_array().map_or(0, Vec::len));
     assert_eq!(together.header("idempotency-key"), expect);
-    assert_eq!(account(folder.path()), [MESSAGES, 0, 0]);
+    assert_eq!(account(folder.path(), "hook"), [MESSAGES, 0, 0]);
 }
 
 #[test]
@@ -208,7 +193,7 @@ fn oauth2_tokens_are_fetched_and_replaced_when_the_server_takes_them_no_more() {
     eventually("the others arrive", SOON, || (taken(2).len() == 5).then_some(()));
     assert!(broker.stop().success());
     assert_eq!(taken(2), [5, 6, 7, 8, 9]);
-    assert_eq!(account(folder.path()), [10, 0, 0]);
+    assert_eq!(account(folder.path(), "hook"), [10, 0, 0]);
     let requests = webhook.requests();
     let asked: Vec<&Request> = requests.iter().filter(|request| request.target == "/token").collect();
     assert_eq!(asked.len(), 2, "a token is kept while it is taken");
@@ -245,5 +230,5 @@ fn an_event_without_a_payload_goes_over_tls_with_a_certificate_and_a_password() 
     assert!(request.json()["since"].is_i64());
     assert_eq!(request.header("authorization"), format!("Basic {}", BASE64_STANDARD.encode("hookline:secret")));
     assert!(broker.stop().success());
-    assert_eq!(account(folder.path()), [1, 0, 0]);
+    assert_eq!(account(folder.path(), "hook"), [1, 0, 0]);
 }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use hookline_integration_tests::broker::{self, Broker};
+use hookline_integration_tests::services::service;
 use hookline_integration_tests::{kafka, unique};
 use hookline_mqtt::QoS;
 use hookline_mqtt::client::Options;
@@ -41,10 +42,10 @@ fn exactly_the_selected_messages_arrive_in_order_across_an_outage() {
     let broker = Broker::start(folder.path(), &config);
     let outage = std::thread::spawn(|| {
         std::thread::sleep(Duration::from_millis(300));
-        let stopped = kafka::service("stop");
+        let stopped = service("stop", "kafka");
         if stopped {
             std::thread::sleep(Duration::from_secs(3));
-            kafka::service("start");
+            service("start", "kafka");
         }
     });
     std::thread::scope(|scope| {

@@ -2,10 +2,10 @@
 //! collection refuses is a dead letter.
 
 use std::collections::HashSet;
-use std::path::Path;
 use std::time::Duration;
 
-use hookline_integration_tests::broker::{self, Broker};
+use hookline_integration_tests::broker::{Broker, account, dead_letters};
+use hookline_integration_tests::services::service;
 use hookline_integration_tests::{eventually, mongo, unique};
 use hookline_mqtt::QoS;
 use hookline_mqtt::client::{Client, Options};
@@ -36,20 +36,6 @@ fn config(action: &str, parameters: &str, sql: &str) -> String {
 
 fn publish(client: &mut Client, topic: &str, payload: &str) {
     assert!(!client.publish(topic, payload.as_bytes(), QoS::AtLeastOnce, false).expect("answered").is_error());
-}
-
-/// The account of an action whose broker has ended: what was delivered, what is a dead letter, what waits.
-fn account(folder: &Path, action: &str) -> [u64; 3] {
-    let ledgers = broker::ledgers(folder);
-    let ledger = ledgers.iter().find(|ledger| ledger["name"] == action).expect("the action has an account");
-    ["delivered", "dead_lettered", "pending"].map(|key| ledger[key].as_u64().expect("a number"))
-}
-
-fn dead_letters(folder: &Path, action: &str) -> Vec<serde_json::Value> {
-    let data = folder.join("data");
-    let (code, out, error) = broker::run(&["dlq", "list", action, "--json", "--data", data.to_str().expect("UTF-8")]);
-    assert_eq!(code, Some(0), "{error}");
-    out.lines().map(|line| serde_json::from_str(line).expect("a letter is JSON")).collect()
 }
 
 /// A field that is a text; empty where it is none.
@@ -107,7 +93,7 @@ fn every_document_arrives_once_and_in_order_across_a_restart_and_around_a_poison
         publish(&mut client, "ordered", &format!(r#"{{"seq": {}}}"#, number(n)));
     }
     eventually("the first ones arrive", SOON, || (!mongo::documents(&collection).is_empty()).then_some(()));
-    let is_ours = mongo::service("stop");
+    let is_ours = service("stop", "mongodb");
     for n in MESSAGES / 3..MESSAGES {
         publish(&mut client, "ordered", &format!(r#"{{"seq": {}}}"#, number(n)));
     }
@@ -115,7 +101,7 @@ fn every_document_arrives_once_and_in_order_across_a_restart_and_around_a_poison
         eventually("the broker sees that the server is away", SOON, || {
             broker.log().contains("not delivered; will try again").then_some(())
         });
-        mongo::service("start");
+        service("start", "mongodb");
     }
     eventually("all but one are there", SOON, || (mongo::documents(&collection).len() as i64 == MESSAGES - 1).then_some(()));
     // Behind it nothing waits: the poison is a dead letter by now.

@@ -1,26 +1,15 @@
 //! MySQL or MariaDB as a sink: order across a restart, one record that it refuses among many, types, upserts, the audit table, TLS.
 
-use std::path::Path;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use hookline_integration_tests::broker::{self, Broker};
-use hookline_integration_tests::services::{authority, service};
-use hookline_integration_tests::{eventually, mysql, unique};
-use hookline_mqtt::client::{Client, Options};
-use hookline_mqtt::{Properties, QoS};
+use hookline_integration_tests::broker::{Broker, account, dead_letters};
+use hookline_integration_tests::services::{self, authority, service};
+use hookline_integration_tests::{eventually, mysql, publish_all, unique};
+use hookline_mqtt::QoS;
+use hookline_mqtt::client::Options;
 
 /// How long all may take to arrive.
 const LIMIT: Duration = Duration::from_secs(60);
-/// Messages that are on their way at a time.
-const WINDOW: usize = 50;
-
-/// One test stops the server: the others wait for it, and it for them.
-static SERVER: RwLock<()> = RwLock::new(());
-
-fn server_stays() -> RwLockReadGuard<'static, ()> {
-    SERVER.read().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A connector, an action with its statements, and a rule with fields over what is published to `r`.
 fn config(connector: &str, setup: &str, sql: &str, fields: &str) -> String {
@@ -46,31 +35,6 @@ fn plain() -> String {
     format!("url = \"{}\"", mysql::url())
 }
 
-/// Publishes, and waits until everything is acknowledged.
-fn publish(client: &mut Client, payloads: impl IntoIterator<Item = String>) {
-    let mut waiting = 0usize;
-    let acknowledged = |client: &mut Client| {
-        let (_, reason) = client.next_ack(LIMIT).expect("the connection holds").expect("acknowledged in time");
-        assert!(!reason.is_error(), "{reason:?}");
-    };
-    for payload in payloads {
-        client.send("r", payload.as_bytes(), QoS::AtLeastOnce, false, &Properties::default()).expect("sent");
-        waiting += 1;
-        if waiting > WINDOW {
-            acknowledged(client);
-            waiting -= 1;
-        }
-    }
-    (0..waiting).for_each(|_| acknowledged(client));
-}
-
-/// Ends the broker; what its one action has delivered, dead-lettered and left.
-fn account(broker: Broker, folder: &Path) -> [Option<u64>; 3] {
-    assert!(broker.stop().success());
-    let ledgers = broker::ledgers(folder);
-    ["delivered", "dead_lettered", "pending"].map(|name| ledgers[0][name].as_u64())
-}
-
 fn seq(n: u64) -> String {
     format!(r#"{{"seq": {n}}}"#)
 }
@@ -89,7 +53,7 @@ fn column(sql: &str) -> Vec<String> {
 
 #[test]
 fn rows_keep_their_order_across_a_restart_and_come_once() {
-    let _alone = SERVER.write().unwrap_or_else(PoisonError::into_inner);
+    let _alone = services::may_stop();
     let table = unique("readings");
     let folder = tempfile::tempdir().expect("a folder");
     let setup = format!(
@@ -100,23 +64,24 @@ fn rows_keep_their_order_across_a_restart_and_come_once() {
     );
     let broker = Broker::start(folder.path(), &config(&plain(), &setup, &sql, "payload.seq AS seq"));
     let mut client = broker.connect(&Options::new("c"));
-    publish(&mut client, (0..500).map(seq));
+    publish_all(&mut client, "r", (0..500).map(seq));
     let stopped = service("stop", "mariadb");
-    publish(&mut client, (500..1000).map(seq));
+    publish_all(&mut client, "r", (500..1000).map(seq));
     if stopped {
         service("start", "mariadb");
     }
-    publish(&mut client, (1000..1200).map(seq));
+    publish_all(&mut client, "r", (1000..1200).map(seq));
     has_rows(&table, 1200);
     let expect: Vec<String> = (0..1200).map(|seq| seq.to_string()).collect();
     assert_eq!(column(&format!("SELECT seq FROM {table} ORDER BY n")), expect);
-    assert_eq!(account(broker, folder.path()), [Some(1200), Some(0), Some(0)]);
+    assert!(broker.stop().success());
+    assert_eq!(account(folder.path(), "readings"), [1200, 0, 0]);
     mysql::query(&format!("DROP TABLE {table}"));
 }
 
 #[test]
 fn a_row_that_the_table_refuses_becomes_a_dead_letter_and_the_others_arrive() {
-    let _server = server_stays();
+    let _server = services::stay();
     let table = unique("poison");
     let folder = tempfile::tempdir().expect("a folder");
     let setup = format!("CREATE TABLE IF NOT EXISTS {table} (id VARCHAR(255) PRIMARY KEY, seq INT, word VARCHAR(5) NOT NULL)");
@@ -129,15 +94,14 @@ fn a_row_that_the_table_refuses_becomes_a_dead_letter_and_the_others_arrive() {
         151 => format!(r#"{{"seq": {seq}, "word": "too long"}}"#),
         _ => format!(r#"{{"seq": {seq}, "word": "ok"}}"#),
     };
-    publish(&mut client, (0..300).map(payload));
+    publish_all(&mut client, "r", (0..300).map(payload));
     has_rows(&table, 298);
     let expect: Vec<String> = (0..300).filter(|seq| ![150, 151].contains(seq)).map(|seq| seq.to_string()).collect();
     assert_eq!(column(&format!("SELECT seq FROM {table} ORDER BY id")), expect);
-    assert_eq!(account(broker, folder.path()), [Some(298), Some(2), Some(0)]);
-    let data = folder.path().join("data");
-    let (code, out, _) = broker::run(&["dlq", "list", "readings", "--json", "--data", data.to_str().expect("UTF-8")]);
-    let letters: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).expect("a letter")).collect();
-    assert_eq!((code, letters.len()), (Some(0), 2));
+    assert!(broker.stop().success());
+    assert_eq!(account(folder.path(), "readings"), [298, 2, 0]);
+    let letters = dead_letters(folder.path(), "readings");
+    assert_eq!(letters.len(), 2);
     for (letter, (seq, sqlstate)) in letters.iter().zip([(150, "23000"), (151, "22001")]) {
         assert_eq!(letter["row"]["seq"], seq);
         assert!(letter["error"].as_str().is_some_and(|error| error.contains(sqlstate)), "{letter}");
@@ -147,7 +111,7 @@ fn a_row_that_the_table_refuses_becomes_a_dead_letter_and_the_others_arrive() {
 
 #[test]
 fn every_type_of_value_arrives_as_what_it_is() {
-    let _server = server_stays();
+    let _server = services::stay();
     let table = unique("types");
     let folder = tempfile::tempdir().expect("a folder");
     let setup = format!(
@@ -162,38 +126,40 @@ fn every_type_of_value_arrives_as_what_it_is() {
                   payload.words AS words, hexstr2bin('FF000D0A27') AS raw, payload.m AS m, payload.l AS l, timestamp";
     let broker = Broker::start(folder.path(), &config(&plain(), &setup, &sql, fields));
     let payload = r#"{"nothing": null, "flag": true, "whole": -9007199254740993, "part": 0.1, "words": "Grüße 🌡 'x' ? :y", "m": {"a": [1, "ü"]}, "l": [1, null]}"#;
-    publish(&mut broker.connect(&Options::new("c")), [payload.to_owned()]);
+    publish_all(&mut broker.connect(&Options::new("c")), "r", [payload.to_owned()]);
     has_rows(&table, 1);
     let row = mysql::query(&format!(
         "SELECT none IS NULL, nothing IS NULL, flag, whole, part, words, HEX(raw_bytes), JSON_UNQUOTE(JSON_EXTRACT(m, '$.a[1]')), JSON_EXTRACT(l, '$[0]'), \
          ms = ROUND(UNIX_TIMESTAMP(at) * 1000) FROM {table}"
     ));
     assert_eq!(row, [["1", "1", "1", "-9007199254740993", "0.1", "Grüße 🌡 'x' ? :y", "FF000D0A27", "ü", "1", "1"]]);
-    assert_eq!(account(broker, folder.path()), [Some(1), Some(0), Some(0)]);
+    assert!(broker.stop().success());
+    assert_eq!(account(folder.path(), "readings"), [1, 0, 0]);
     mysql::query(&format!("DROP TABLE {table}"));
 }
 
 #[test]
 fn an_upsert_keeps_the_last_value_of_each_device() {
-    let _server = server_stays();
+    let _server = services::stay();
     let table = unique("last");
     let folder = tempfile::tempdir().expect("a folder");
     let setup = format!("CREATE TABLE IF NOT EXISTS {table} (device INT PRIMARY KEY, seq INT)");
     let sql = format!("INSERT INTO {table} (device, seq) VALUES (${{device}}, ${{seq}}) ON DUPLICATE KEY UPDATE seq = VALUES(seq)");
     let broker = Broker::start(folder.path(), &config(&plain(), &setup, &sql, "payload.device AS device, payload.seq AS seq"));
     let mut client = broker.connect(&Options::new("c"));
-    publish(&mut client, (0..1000).map(|n| format!(r#"{{"device": {}, "seq": {n}}}"#, n % 10)));
+    publish_all(&mut client, "r", (0..1000).map(|n| format!(r#"{{"device": {}, "seq": {n}}}"#, n % 10)));
     let expect: Vec<String> = (990..1000).map(|seq| seq.to_string()).collect();
     has_rows(&table, 10);
     let last = format!("SELECT seq FROM {table} ORDER BY device");
     eventually("the last values", LIMIT, || (column(&last) == expect).then_some(()));
-    assert_eq!(account(broker, folder.path()), [Some(1000), Some(0), Some(0)]);
+    assert!(broker.stop().success());
+    assert_eq!(account(folder.path(), "readings"), [1000, 0, 0]);
     mysql::query(&format!("DROP TABLE {table}"));
 }
 
 #[test]
 fn without_a_statement_every_event_is_a_row_of_the_audit_table() {
-    let _server = server_stays();
+    let _server = services::stay();
     mysql::query("DROP TABLE IF EXISTS hookline_events");
     let id = unique("audit");
     let folder = tempfile::tempdir().expect("a folder");
@@ -220,13 +186,14 @@ fn without_a_statement_every_event_is_a_row_of_the_audit_table() {
     assert_eq!(count("event = 'message.publish' AND topic = 'site/a' AND qos = 1 AND HEX(payload) = 'FF00'"), "1");
     assert_eq!(count("event = 'client.disconnected' AND reason = 'normal'"), "1");
     assert_eq!(count("ABS(TIMESTAMPDIFF(SECOND, at, NOW())) < 600"), "3", "in UTC");
-    assert_eq!(account(broker, folder.path()), [Some(3), Some(0), Some(0)]);
+    assert!(broker.stop().success());
+    assert_eq!(account(folder.path(), "audit"), [3, 0, 0]);
 }
 
 #[test]
 fn over_tls_with_a_user_that_must_use_it() {
     let Some(ca) = authority("mariadb") else { return };
-    let _server = server_stays();
+    let _server = services::stay();
     let (table, user) = (unique("secure"), unique("u"));
     mysql::query(&format!("CREATE USER '{user}'@'%' IDENTIFIED BY 'secret' REQUIRE SSL; GRANT ALL ON *.* TO '{user}'@'%'"));
     let url = mysql::url();
@@ -239,11 +206,13 @@ fn over_tls_with_a_user_that_must_use_it() {
         Broker::start(folder.path(), &config(&connector, &setup, &sql, "payload.seq AS seq"))
     };
     let broker = start("");
-    publish(&mut broker.connect(&Options::new("c")), [seq(7)]);
+    publish_all(&mut broker.connect(&Options::new("c")), "r", [seq(7)]);
     eventually("the refusal is told", LIMIT, || broker.log().contains("Access denied").then_some(()));
-    assert_eq!(account(broker, folder.path()), [Some(0), Some(0), Some(1)]);
+    assert!(broker.stop().success());
+    assert_eq!(account(folder.path(), "readings"), [0, 0, 1]);
     let broker = start(&format!("tls = {{ ca = \"{ca}\" }}"));
     has_rows(&table, 1);
-    assert_eq!(account(broker, folder.path()), [Some(1), Some(0), Some(0)]);
+    assert!(broker.stop().success());
+    assert_eq!(account(folder.path(), "readings"), [1, 0, 0]);
     mysql::query(&format!("DROP TABLE {table}; DROP USER '{user}'@'%'"));
 }

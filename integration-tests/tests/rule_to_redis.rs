@@ -1,26 +1,14 @@
 //! Redis as a sink: order across a restart, one record that it refuses among many, bytes, a cluster, TLS with a login.
 
-use std::path::Path;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use hookline_integration_tests::broker::{self, Broker};
-use hookline_integration_tests::services::{authority, service};
-use hookline_integration_tests::{eventually, redis, unique};
-use hookline_mqtt::client::{Client, Options};
-use hookline_mqtt::{Properties, QoS};
+use hookline_integration_tests::broker::{Broker, account, dead_letters};
+use hookline_integration_tests::services::{self, authority, service};
+use hookline_integration_tests::{eventually, publish_all, redis, unique};
+use hookline_mqtt::client::Options;
 
 /// How long all may take to arrive.
 const LIMIT: Duration = Duration::from_secs(60);
-/// Messages that are on their way at a time.
-const WINDOW: usize = 50;
-
-/// One test stops the server: the others wait for it, and it for them.
-static SERVER: RwLock<()> = RwLock::new(());
-
-fn server_stays() -> RwLockReadGuard<'static, ()> {
-    SERVER.read().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A connector with settings, an action with parameters, and a rule with fields over what is published to `r`.
 fn config(connector: &str, parameters: &str, fields: &str) -> String {
@@ -45,50 +33,25 @@ fn single() -> String {
     format!("servers = \"{}\"", redis::server())
 }
 
-/// Publishes, and waits until everything is acknowledged.
-fn publish(client: &mut Client, payloads: impl IntoIterator<Item = String>) {
-    let mut waiting = 0usize;
-    let acknowledged = |client: &mut Client| {
-        let (_, reason) = client.next_ack(LIMIT).expect("the connection holds").expect("acknowledged in time");
-        assert!(!reason.is_error(), "{reason:?}");
-    };
-    for payload in payloads {
-        client.send("r", payload.as_bytes(), QoS::AtLeastOnce, false, &Properties::default()).expect("sent");
-        waiting += 1;
-        if waiting > WINDOW {
-            acknowledged(client);
-            waiting -= 1;
-        }
-    }
-    (0..waiting).for_each(|_| acknowledged(client));
-}
-
-/// Ends the broker; what its one action has delivered, dead-lettered and left.
-fn account(broker: Broker, folder: &Path) -> [Option<u64>; 3] {
-    assert!(broker.stop().success());
-    let ledgers = broker::ledgers(folder);
-    ["delivered", "dead_lettered", "pending"].map(|name| ledgers[0][name].as_u64())
-}
-
 fn seq(n: u64) -> String {
     format!(r#"{{"seq": {n}}}"#)
 }
 
 #[test]
 fn entries_of_a_stream_keep_their_order_across_a_restart() {
-    let _alone = SERVER.write().unwrap_or_else(PoisonError::into_inner);
+    let _alone = services::may_stop();
     let key = unique("stream");
     let folder = tempfile::tempdir().expect("a folder");
     let parameters = format!(r#"stream = {{ key = "{key}", maxlen = 100000, fields = {{ seq = "${{seq}}" }} }}"#);
     let broker = Broker::start(folder.path(), &config(&single(), &parameters, "payload.seq AS seq"));
     let mut client = broker.connect(&Options::new("c"));
-    publish(&mut client, (0..500).map(seq));
+    publish_all(&mut client, "r", (0..500).map(seq));
     let stopped = service("stop", "redis");
-    publish(&mut client, (500..1000).map(seq));
+    publish_all(&mut client, "r", (500..1000).map(seq));
     if stopped {
         service("start", "redis");
     }
-    publish(&mut client, (1000..1200).map(seq));
+    publish_all(&mut client, "r", (1000..1200).map(seq));
     let entries = || {
         let lines = redis::lines(&["XRANGE", &key, "-", "+"]);
         let entry = |entry: &[String]| {
@@ -104,13 +67,14 @@ fn entries_of_a_stream_keep_their_order_across_a_restart() {
     };
     eventually("all entries", LIMIT, || (distinct(&entries()).len() >= 1200).then_some(()));
     assert_eq!(distinct(&entries()), (0..1200).collect::<Vec<u64>>());
-    assert_eq!(account(broker, folder.path()), [Some(1200), Some(0), Some(0)]);
+    assert!(broker.stop().success());
+    assert_eq!(account(folder.path(), "readings"), [1200, 0, 0]);
     redis::ask(&["DEL", &key]);
 }
 
 #[test]
 fn a_record_that_redis_refuses_becomes_a_dead_letter_and_no_other_is_done_twice() {
-    let _server = server_stays();
+    let _server = services::stay();
     let (list, other) = (unique("list"), unique("text"));
     redis::ask(&["SET", &other, "no list"]);
     let folder = tempfile::tempdir().expect("a folder");
@@ -118,22 +82,22 @@ fn a_record_that_redis_refuses_becomes_a_dead_letter_and_no_other_is_done_twice(
     let broker = Broker::start(folder.path(), &config(&single(), r#"command = ["RPUSH", "${list}", "${seq}"]"#, fields));
     let mut client = broker.connect(&Options::new("c"));
     let payload = |seq: u64| format!(r#"{{"seq": {seq}, "list": "{}"}}"#, if seq == 150 { &other } else { &list });
-    publish(&mut client, (0..300).map(payload));
+    publish_all(&mut client, "r", (0..300).map(payload));
     eventually("299 elements", LIMIT, || (redis::lines(&["LLEN", &list]) == ["299"]).then_some(()));
     let expect: Vec<String> = (0..300).filter(|seq| *seq != 150).map(|seq: u64| seq.to_string()).collect();
     assert_eq!(redis::lines(&["LRANGE", &list, "0", "-1"]), expect, "RPUSH would show what is done twice");
-    assert_eq!(account(broker, folder.path()), [Some(299), Some(1), Some(0)]);
-    let data = folder.path().join("data");
-    let (code, out, _) = broker::run(&["dlq", "list", "readings", "--json", "--data", data.to_str().expect("UTF-8")]);
-    let letter: serde_json::Value = serde_json::from_str(out.trim()).expect("one letter");
-    assert_eq!((code, letter["row"]["seq"].as_u64()), (Some(0), Some(150)));
+    assert!(broker.stop().success());
+    assert_eq!(account(folder.path(), "readings"), [299, 1, 0]);
+    let letters = dead_letters(folder.path(), "readings");
+    let [letter] = &letters[..] else { panic!("one letter: {letters:?}") };
+    assert_eq!(letter["row"]["seq"], 150);
     assert!(letter["error"].as_str().is_some_and(|error| error.contains("WRONGTYPE")), "{letter}");
     redis::ask(&["DEL", &list, &other]);
 }
 
 #[test]
 fn bytes_json_and_what_is_missing_arrive_as_they_are() {
-    let _server = server_stays();
+    let _server = services::stay();
     let key = unique("hash");
     let folder = tempfile::tempdir().expect("a folder");
     let parameters = format!(
@@ -141,7 +105,7 @@ fn bytes_json_and_what_is_missing_arrive_as_they_are() {
     );
     let fields = "hexstr2bin('FF000D0A27') AS raw, payload.m AS m, payload.t AS t, payload.none AS none";
     let broker = Broker::start(folder.path(), &config(&single(), &parameters, fields));
-    publish(&mut broker.connect(&Options::new("c")), [r#"{"m": {"a": [1, null]}, "t": 21.5}"#.to_owned()]);
+    publish_all(&mut broker.connect(&Options::new("c")), "r", [r#"{"m": {"a": [1, null]}, "t": 21.5}"#.to_owned()]);
     eventually("the hash", LIMIT, || (redis::lines(&["EXISTS", &key]) == ["1"]).then_some(()));
     let field = |name: &str| redis::ask(&["HGET", &key, name]);
     assert_eq!(field("raw"), b"\xff\0\r\n'");
@@ -163,7 +127,7 @@ fn in_a_cluster_every_key_has_its_records_in_order() {
     let parameters = format!(r#"command = ["RPUSH", "{prefix}:${{device}}", "${{seq}}"]"#);
     let broker = Broker::start(folder.path(), &config(&connector, &parameters, "payload.device AS device, payload.seq AS seq"));
     let mut client = broker.connect(&Options::new("c"));
-    publish(&mut client, (0..600).map(|n| format!(r#"{{"device": {}, "seq": {}}}"#, n % 30, n / 30)));
+    publish_all(&mut client, "r", (0..600).map(|n| format!(r#"{{"device": {}, "seq": {}}}"#, n % 30, n / 30)));
     let expect: Vec<String> = (0..20).map(|seq| seq.to_string()).collect();
     for device in 0..30 {
         let key = format!("{prefix}:{device}");
@@ -171,13 +135,14 @@ fn in_a_cluster_every_key_has_its_records_in_order() {
         assert_eq!(redis::cluster_lines(&["LRANGE", &key, "0", "-1"]), expect);
         redis::cluster_lines(&["DEL", &key]);
     }
-    assert_eq!(account(broker, folder.path()), [Some(600), Some(0), Some(0)]);
+    assert!(broker.stop().success());
+    assert_eq!(account(folder.path(), "readings"), [600, 0, 0]);
 }
 
 #[test]
 fn over_tls_with_a_login_into_another_database() {
     let (Some(ca), Ok(server)) = (authority("redis"), std::env::var("HOOKLINE_TEST_REDIS_TLS")) else { return };
-    let _server = server_stays();
+    let _server = services::stay();
     let (user, key) = (unique("user"), unique("key"));
     redis::ask(&["ACL", "SETUSER", &user, "on", ">secret", "~*", "+@all"]);
     let folder = tempfile::tempdir().expect("a folder");
@@ -187,13 +152,15 @@ fn over_tls_with_a_login_into_another_database() {
     let parameters = format!(r#"command = ["SET", "{key}", "${{seq}}"]"#);
     let start = |password: &str| Broker::start(folder.path(), &config(&connector(password), &parameters, "payload.seq AS seq"));
     let broker = start("wrong");
-    publish(&mut broker.connect(&Options::new("c")), [seq(7)]);
+    publish_all(&mut broker.connect(&Options::new("c")), "r", [seq(7)]);
     eventually("the refusal is told", LIMIT, || broker.log().contains("authentication failed").then_some(()));
-    assert_eq!(account(broker, folder.path()), [Some(0), Some(0), Some(1)]);
+    assert!(broker.stop().success());
+    assert_eq!(account(folder.path(), "readings"), [0, 0, 1]);
     let broker = start("secret");
     eventually("the value", LIMIT, || (redis::lines_in(3, &["GET", &key]) == ["7"]).then_some(()));
     assert_eq!(redis::lines(&["EXISTS", &key]), ["0"], "in the other database");
-    assert_eq!(account(broker, folder.path()), [Some(1), Some(0), Some(0)]);
+    assert!(broker.stop().success());
+    assert_eq!(account(folder.path(), "readings"), [1, 0, 0]);
     redis::lines_in(3, &["DEL", &key]);
     redis::ask(&["ACL", "DELUSER", &user]);
 }

@@ -226,6 +226,15 @@ mod tests {
 
     const BOUNDS: Bounds = Bounds { records_max: 8, bytes_max: u64::MAX, when_full: WhenFull::Refuse };
 
+    /// A record of each number from 0.
+    fn numbers(queue: &Queue, count: i64) -> Batch {
+        let mut batch = Batch::default();
+        for number in 0..count {
+            batch.record(&[QueueTarget { queue: queue.id(), flags: 0 }], |out| encode_row(out, &Value::Int(number)));
+        }
+        batch
+    }
+
     #[test]
     fn a_letter_comes_back_as_it_was_and_a_cut_one_does_not() {
         let bytes = Bytes::from(Letter::encode(7, "no such table", b"row"));
@@ -241,10 +250,7 @@ mod tests {
         let store = Store::open(folder.path(), "n", &settings).expect("opens").store;
         let queue = store.action_queue("a", BOUNDS).expect("a queue");
         let reader = ActionQueue::new(Arc::clone(&store), Arc::clone(&queue));
-        let mut batch = Batch::default();
-        for number in 0..6 {
-            batch.record(&[QueueTarget { queue: queue.id(), flags: 0 }], |out| encode_row(out, &Value::Int(number)));
-        }
+        let mut batch = numbers(&queue, 6);
         let ticket = store.commit(&mut batch).expect("written").ticket;
         while store.durable() < ticket {
             std::thread::yield_now();
@@ -274,10 +280,7 @@ mod tests {
         let store = Store::open(folder.path(), "n", &settings).expect("opens").store;
         let queue = store.action_queue("a", BOUNDS).expect("a queue");
         let reader = ActionQueue::new(Arc::clone(&store), Arc::clone(&queue));
-        let mut batch = Batch::default();
-        for number in 0..8 {
-            batch.record(&[QueueTarget { queue: queue.id(), flags: 0 }], |out| encode_row(out, &Value::Int(number)));
-        }
+        let mut batch = numbers(&queue, 8);
         store.commit(&mut batch).expect("written");
         for sequence in 0..3 {
             reader.dead_letter(sequence, 2, "refused").expect("stored");
