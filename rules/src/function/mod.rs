@@ -90,6 +90,7 @@ const GROUPS: &[Group] = &[
     Group { title: "State", functions: state::TABLE },
     Group { title: "Random values", functions: random::TABLE },
     Group { title: "Schemas", functions: crate::schema::function::TABLE },
+    Group { title: "Sparkplug B", functions: crate::schema::sparkplug::TABLE },
     Group { title: "Comparisons and choices", functions: expression::TABLE },
 ];
 

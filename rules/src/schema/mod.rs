@@ -13,6 +13,8 @@ mod json;
 mod protobuf;
 /// All schemas, by name and by number.
 mod registry;
+/// Sparkplug B.
+pub(crate) mod sparkplug;
 /// Messages that carry the number of their schema.
 mod tagged;
 
