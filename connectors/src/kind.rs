@@ -65,6 +65,14 @@ pub(crate) fn both<A, B>(a: Result<A, Vec<SettingsError>>, b: Result<B, Vec<Sett
     }
 }
 
+/// Both, or the errors of both, whose paths are whole.
+pub(crate) fn both_valid<A, B>(a: Result<A, Vec<SettingsError>>, b: Result<B, Vec<SettingsError>>) -> Result<(A, B), Vec<SettingsError>> {
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        (a, b) => Err(a.err().into_iter().chain(b.err()).flatten().collect()),
+    }
+}
+
 /// A template of an action's parameters.
 pub(crate) fn template(path: &str, text: &str) -> Result<hookline_schemas::Template, Vec<SettingsError>> {
     hookline_schemas::Template::parse(text)

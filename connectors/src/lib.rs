@@ -33,6 +33,6 @@ mod redis;
 mod sqlite;
 
 pub use connector::{Failure, Sink};
-pub use delivery::{ActionState, Delivery, DeliveryHandle, Special};
+pub use delivery::{ActionState, Activity, Delivery, DeliveryControl, DeliveryHandle, Special};
 pub use kind::SettingsError;
 pub use registry::REGISTRY;

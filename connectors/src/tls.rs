@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -44,6 +47,29 @@ impl Tls {
             (None, Some(_)) => return Err(wrong("cert", "missing; `key` needs it")),
         };
         Ok(Pem { ca, identity })
+    }
+}
+
+impl Tls {
+    /// A client's configuration.
+    pub(crate) fn client(&self) -> Result<rustls::ClientConfig, Vec<SettingsError>> {
+        let Pem { ca, identity } = self.read()?;
+        let mut roots = RootCertStore::empty();
+        match ca {
+            Some(pem) => {
+                for certificate in CertificateDer::pem_slice_iter(&pem) {
+                    let certificate = certificate.map_err(|error| wrong("ca", &error.to_string()))?;
+                    roots.add(certificate).map_err(|error| wrong("ca", &error.to_string()))?;
+                }
+            }
+            None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+        }
+        let builder = rustls::ClientConfig::builder().with_root_certificates(roots);
+        let Some(identity) = identity else { return Ok(builder.with_no_client_auth()) };
+        let chain = CertificateDer::pem_slice_iter(&identity.cert).collect::<Result<Vec<_>, _>>();
+        let chain = chain.map_err(|error| wrong("cert", &error.to_string()))?;
+        let key = PrivateKeyDer::from_pem_slice(&identity.key).map_err(|error| wrong("key", &error.to_string()))?;
+        builder.with_client_auth_cert(chain, key).map_err(|error| wrong("key", &error.to_string()))
     }
 }
 

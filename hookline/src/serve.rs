@@ -24,7 +24,7 @@ use tracing_subscriber::filter::Targets as LogFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::api::{Api, Running};
+use crate::api::{self, Api, Running};
 use crate::config::{self, Errors, Loaded, Sources};
 
 /// How long a clean end waits for the sinks to take what is left; the rest stays in the store.
@@ -145,6 +145,7 @@ pub(crate) fn check(config: &Config) -> Result<(), Errors> {
         errors.extend(problems.iter().map(ToString::to_string));
     }
     for (name, action) in &config.actions {
+        errors.extend(delivery_problems(&action.delivery).map(|problem| format!("actions.{name}.delivery.{problem}")));
         if action.ack == AckMode::Delivered && action.queue.when_full != WhenFull::Refuse {
             errors.push(format!(
                 "actions.{name}.queue.when_full: must be \"refuse\" with ack = \"delivered\", because what is dropped is never delivered"
@@ -162,6 +163,20 @@ pub(crate) fn check(config: &Config) -> Result<(), Errors> {
     errors.extend(ingress(config).err().unwrap_or_default());
     errors.dedup();
     if errors.is_empty() { Ok(()) } else { Err(Errors { origin: "the configuration".into(), errors }) }
+}
+
+/// What is wrong with the settings of a delivery.
+fn delivery_problems(settings: &hookline_schemas::config::Delivery) -> impl Iterator<Item = String> {
+    let workers = !(1..=64).contains(&settings.workers);
+    let problems = [
+        workers.then(|| "workers: must be 1 to 64".to_owned()),
+        (settings.batch_records_max == 0).then(|| "batch_records_max: must be 1 or more".to_owned()),
+        (settings.batch_bytes_max == 0).then(|| "batch_bytes_max: must be 1 or more".to_owned()),
+        (settings.batch_wait_ms > 60_000).then(|| "batch_wait_ms: must be a minute (60000) or less".to_owned()),
+        (settings.attempt_timeout_secs == 0).then(|| "attempt_timeout_secs: must be 1 or more".to_owned()),
+        Template::parse(&settings.order_key).err().map(|error| format!("order_key: {error}")),
+    ];
+    problems.into_iter().flatten()
 }
 
 /// Whether what an action cannot take may come back to it.
@@ -251,11 +266,13 @@ fn actions(config: &Config, store: &Arc<Store>) -> anyhow::Result<(Targets, Vec<
     for (name, action) in &config.actions {
         let queue = Arc::clone(&queues[name]);
         let fallback = action.fallback_actions.iter().filter_map(|name| queues.get(name)).map(|queue| queue.id()).collect();
-        let special = Special { fallback, undefined_as_text: action.undefined_as_text.then(|| placeholders(&action.parameters)) };
-        let sink = sink(config, name).map_err(|errors| anyhow::anyhow!("{}", errors.join("; ")))?;
+        let undefined_as_text = action.undefined_as_text.then(|| placeholders(&action.parameters));
+        let special = Special { fallback, undefined_as_text, paused: api::is_paused(store, name)? };
+        let sinks = (0..action.delivery.workers).map(|_| sink(config, name)).collect::<Result<Vec<_>, _>>();
+        let sinks = sinks.map_err(|errors| anyhow::anyhow!("{}", errors.join("; ")))?;
         let reader = Arc::new(ActionQueue::new(Arc::clone(store), queue));
         let (name, settings) = (name.clone(), action.delivery.clone());
-        starts.push(Box::new(move || Delivery::start(&name, reader, sink, settings, special)));
+        starts.push(Box::new(move || Delivery::start(&name, reader, sinks, settings, special)));
     }
     for queue in store.queues() {
         let orphaned = queue.kind() == hookline_core::store::QueueKind::Action && !config.actions.contains_key(queue.name());

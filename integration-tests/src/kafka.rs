@@ -1,5 +1,6 @@
 //! Kafka, read by an independent consumer.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
@@ -21,6 +22,15 @@ pub struct Consumed {
 /// The broker's address, as `integration-tests/services env` tells it.
 pub fn hosts() -> String {
     std::env::var("HOOKLINE_TEST_KAFKA").expect("HOOKLINE_TEST_KAFKA names no Kafka; run: eval \"$(integration-tests/services env)\"")
+}
+
+/// The listener that is for a proxy: where it listens, and where it tells clients that it does. It asks for a login by SCRAM.
+pub fn proxied() -> (SocketAddr, SocketAddr) {
+    let address = |name: &str| {
+        let text = std::env::var(name).unwrap_or_else(|_| panic!("{name} is missing: this Kafka has no listener for a proxy"));
+        text.parse().expect("an address")
+    };
+    (address("HOOKLINE_TEST_KAFKA_BEHIND"), address("HOOKLINE_TEST_KAFKA_PROXY"))
 }
 
 /// Makes a topic.

@@ -16,6 +16,8 @@ pub mod mongo;
 pub mod mysql;
 /// PostgreSQL, read independently.
 pub mod postgres;
+/// A TCP proxy with faults.
+pub mod proxy;
 /// Redis, read independently.
 pub mod redis;
 /// The servers themselves, stopped and started.

@@ -162,25 +162,28 @@ impl Outcome {
     }
 }
 
-/// A durable queue, as the worker that delivers from it sees it. One worker reads a queue; appends overlap with it.
+/// A durable queue, as the delivery sees it. One delivery reads a queue; appends overlap with it. Records are settled in any order.
 pub trait QueueReader: Send + Sync {
     /// The number of the first record that is not settled.
     fn front(&self) -> u64;
 
-    /// Records from the front on, oldest first, up to both bounds, at least one where there is one.
+    /// The number that the next record will get.
+    fn end(&self) -> u64;
+
+    /// Records from the number `from` on that are not settled, oldest first, up to both bounds, at least one where there is one.
     /// A record that cannot be decoded comes with its error, for the dead-letter queue.
-    fn read(&self, records_max: usize, bytes_max: usize) -> Result<Vec<Result<Record, Unreadable>>, QueueError>;
+    fn read(&self, from: u64, records_max: usize, bytes_max: usize) -> Result<Vec<Result<Record, Unreadable>>, QueueError>;
 
-    /// Completes when there is a record to read.
-    fn wait(&self) -> BoxFuture<'_, ()>;
+    /// Completes when there is a record to read from that number on.
+    fn wait(&self, from: u64) -> BoxFuture<'_, ()>;
 
-    /// The sink has confirmed every record up to and with `sequence`, `bytes` in all.
-    fn delivered(&self, sequence: u64, bytes: u64);
+    /// The sink has confirmed these records.
+    fn delivered(&self, records: &[Record]);
 
-    /// Moves the record at the front into the dead-letter queue: there first, then out of the queue.
+    /// Moves a record into the dead-letter queue: there first, then out of the queue.
     fn dead_letter(&self, sequence: u64, bytes: u64, error: &str) -> Result<(), QueueError>;
 
-    /// Moves the record at the front to the queues of other actions, which get it in place of the dead letters.
+    /// Moves a record to the queues of other actions, which get it in place of the dead letters.
     fn hand_over(&self, sequence: u64, bytes: u64, row: &Value, queues: &[QueueId]) -> Result<(), QueueError>;
 
     /// The account of the queue.

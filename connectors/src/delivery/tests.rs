@@ -6,13 +6,14 @@ use std::sync::Mutex;
 use hookline_schemas::ports::{BoxFuture, QueueError, Unreadable};
 use hookline_schemas::{Record, Value};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::*;
 use crate::connector::Failure;
 
 #[derive(Default)]
 struct MemoryQueue {
-    records: Mutex<(u64, VecDeque<u64>)>,
+    records: Mutex<VecDeque<u64>>,
     settled: Mutex<Ledger>,
     dead: Mutex<Vec<u64>>,
     ready: Notify,
@@ -21,57 +22,69 @@ struct MemoryQueue {
 impl MemoryQueue {
     fn of(count: u64) -> Arc<MemoryQueue> {
         let queue = MemoryQueue::default();
-        queue.records.lock().expect("lock").1.extend(0..count);
+        queue.records.lock().expect("lock").extend(0..count);
         queue.settled.lock().expect("lock").accepted = count;
         Arc::new(queue)
     }
 
-    fn pop_through(&self, sequence: u64) -> u64 {
+    /// Takes a record out; 1, or 0 where it was gone.
+    fn take(&self, sequence: u64) -> u64 {
         let mut records = self.records.lock().expect("lock");
-        let before = records.1.len();
-        records.1.retain(|other| *other > sequence);
-        records.0 = sequence + 1;
-        (before - records.1.len()) as u64
+        let before = records.len();
+        records.retain(|other| *other != sequence);
+        (before - records.len()) as u64
     }
+}
+
+/// Which of three keys a record has.
+fn key(sequence: u64) -> u64 {
+    sequence * 7 % 3
 }
 
 impl QueueReader for MemoryQueue {
     fn front(&self) -> u64 {
-        self.records.lock().expect("lock").0
+        self.records.lock().expect("lock").front().copied().unwrap_or(self.end())
     }
 
-    fn read(&self, records_max: usize, _: usize) -> Result<Vec<Result<Record, Unreadable>>, QueueError> {
+    fn end(&self) -> u64 {
+        self.settled.lock().expect("lock").accepted
+    }
+
+    fn read(&self, from: u64, records_max: usize, _: usize) -> Result<Vec<Result<Record, Unreadable>>, QueueError> {
         let records = self.records.lock().expect("lock");
-        let record =
-            |sequence: &u64| Ok(Record { sequence: *sequence, hookline_id: format!("n:1:{sequence}"), bytes: 1, row: Value::Null });
-        Ok(records.1.iter().take(records_max).map(record).collect())
+        let record = |sequence: &u64| {
+            let row = Value::from_json(serde_json::json!({"clientid": key(*sequence).to_string()}));
+            Ok(Record { sequence: *sequence, hookline_id: format!("n:1:{sequence}"), bytes: 1, row })
+        };
+        Ok(records.iter().filter(|sequence| **sequence >= from).take(records_max).map(record).collect())
     }
 
-    fn wait(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {
-            while self.records.lock().expect("lock").1.is_empty() {
+    fn wait(&self, from: u64) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            while self.records.lock().expect("lock").back().is_none_or(|last| *last < from) {
                 self.ready.notified().await;
             }
         })
     }
 
-    fn delivered(&self, sequence: u64, _: u64) {
-        self.settled.lock().expect("lock").delivered += self.pop_through(sequence);
+    fn delivered(&self, records: &[Record]) {
+        let count: u64 = records.iter().map(|record| self.take(record.sequence)).sum();
+        self.settled.lock().expect("lock").delivered += count;
     }
 
     fn hand_over(&self, sequence: u64, _: u64, _: &Value, _: &[QueueId]) -> Result<(), QueueError> {
-        self.settled.lock().expect("lock").dead_lettered += self.pop_through(sequence);
+        self.settled.lock().expect("lock").dead_lettered += self.take(sequence);
         Ok(())
     }
 
     fn dead_letter(&self, sequence: u64, _: u64, _: &str) -> Result<(), QueueError> {
         self.dead.lock().expect("lock").push(sequence);
-        self.settled.lock().expect("lock").dead_lettered += self.pop_through(sequence);
+        self.settled.lock().expect("lock").dead_lettered += self.take(sequence);
         Ok(())
     }
 
     fn ledger(&self) -> Ledger {
-        let pending = self.records.lock().expect("lock").1.len() as u64;
+        let pending = self.records.lock().expect("lock").len() as u64;
         Ledger { pending, ..*self.settled.lock().expect("lock") }
     }
 }
@@ -110,18 +123,68 @@ impl Sink for ScriptedSink {
     }
 }
 
-async fn deliver(count: u64, poison: &[u64], failures: Vec<Failure>) -> (Arc<MemoryQueue>, Vec<u64>) {
+/// Delivers `count` records, and what is in `poison` nowhere. Each worker's sink fails as `failures` say before it takes anything.
+async fn deliver_with(count: u64, poison: &[u64], failures: Vec<Failure>, settings: Settings) -> (Arc<MemoryQueue>, Vec<u64>) {
     let queue = MemoryQueue::of(count);
     let arrived = Arc::new(Mutex::new(Vec::new()));
-    let sink = ScriptedSink { poison: poison.to_vec(), failures: failures.into(), arrived: Arc::clone(&arrived) };
-    let handle = Delivery::start("a", Arc::<MemoryQueue>::clone(&queue), Box::new(sink), Settings::default(), Special::default());
+    let sink = || -> Box<dyn Sink> {
+        Box::new(ScriptedSink { poison: poison.to_vec(), failures: failures.clone().into(), arrived: Arc::clone(&arrived) })
+    };
+    let sinks = (0..settings.workers).map(|_| sink()).collect();
+    let handle = Delivery::start("a", Arc::<MemoryQueue>::clone(&queue), sinks, settings, Special::default());
     while queue.ledger().pending > 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     handle.stop().await;
     assert!(queue.ledger().balances(), "{:?}", queue.ledger());
     let arrived = arrived.lock().expect("lock").clone();
     (queue, arrived)
+}
+
+async fn deliver(count: u64, poison: &[u64], failures: Vec<Failure>) -> (Arc<MemoryQueue>, Vec<u64>) {
+    deliver_with(count, poison, failures, Settings::default()).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_workers_keep_the_order_of_each_key_and_deliver_each_record_once() {
+    let settings = Settings { workers: 4, batch_records_max: 16, batch_bytes_max: 1000, ..Settings::default() };
+    let failures = vec![Failure::Retry("busy".into()), Failure::Reconnect("gone".into())];
+    let (queue, arrived) = deliver_with(5000, &[11, 900], failures, settings).await;
+    assert_eq!(queue.dead.lock().expect("lock").len(), 2);
+    assert_eq!(arrived.len(), 4998);
+    for wanted in 0..3 {
+        let of_key: Vec<u64> = arrived.iter().copied().filter(|sequence| key(*sequence) == wanted).collect();
+        assert!(of_key.is_sorted_by(|a, b| a < b), "key {wanted}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bound_on_the_rate_holds() {
+    let began = Instant::now();
+    let (_, arrived) = deliver_with(500, &[], Vec::new(), Settings { records_per_sec_max: 100, ..Settings::default() }).await;
+    assert_eq!(arrived.len(), 500);
+    // A second's worth may go at once.
+    assert!(began.elapsed() >= Duration::from_millis(3900) && began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_paused_waits_and_goes_on() {
+    let (queue, arrived) = (MemoryQueue::of(10), Arc::new(Mutex::new(Vec::new())));
+    let sink = ScriptedSink { poison: Vec::new(), failures: VecDeque::new(), arrived: Arc::clone(&arrived) };
+    let special = Special { paused: true, ..Special::default() };
+    let handle = Delivery::start("a", Arc::<MemoryQueue>::clone(&queue), vec![Box::new(sink)], Settings::default(), special);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(handle.is_paused());
+    assert_eq!(queue.ledger().pending, 10, "nothing is delivered while it is paused");
+    handle.set_paused(false);
+    while queue.ledger().pending > 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(handle.state(), ActionState::Connected);
+    let activity = handle.activity();
+    assert_eq!((activity.attempts, activity.attempts_failed), (1, 0));
+    handle.set_paused(true);
+    tokio::time::timeout(Duration::from_secs(20), handle.stop()).await.expect("a paused delivery stops, too");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,16 +1,19 @@
-//! The loop of one action: read, deliver, settle; and what to do when that fails.
+//! The loop of one worker: take what the dispatcher hands out, deliver, settle; and what to do when that fails.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hookline_schemas::Record;
 use hookline_schemas::config::Delivery as Settings;
-use hookline_schemas::ports::{BoxFuture, QueueReader, Unreadable};
+use hookline_schemas::ports::{BoxFuture, QueueReader};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::backoff::Backoff;
-use super::{ActionState, Special, compatible};
+use super::dispatcher::Handed;
+use super::report::Report;
+use super::{ActionState, Command, Special, bury};
 use crate::connector::{Failure, Sink};
 
 /// How often an idle sink is asked whether it is well.
@@ -19,71 +22,96 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(15);
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) struct Worker {
-    name: String,
-    queue: Arc<dyn QueueReader>,
-    sink: Box<dyn Sink>,
-    settings: Settings,
-    special: Special,
-    state: watch::Sender<ActionState>,
-    stop: watch::Receiver<bool>,
-    connected: bool,
-    backoff: Backoff,
+    /// Its place among the workers of its action.
+    pub(super) place: usize,
+    pub(super) queue: Arc<dyn QueueReader>,
+    pub(super) sink: Box<dyn Sink>,
+    pub(super) settings: Settings,
+    pub(super) special: Arc<Special>,
+    pub(super) report: Arc<Report>,
+    /// What it is to deliver. It is bounded by what the dispatcher has given out and not got back.
+    pub(super) work: UnboundedReceiver<Handed>,
+    pub(super) command: watch::Receiver<Command>,
+    pub(super) connected: bool,
+    pub(super) backoff: Backoff,
 }
 
 impl Worker {
-    pub(super) fn new(
-        name: &str,
-        queue: Arc<dyn QueueReader>,
-        sink: Box<dyn Sink>,
-        settings: Settings,
-        special: Special,
-        state: watch::Sender<ActionState>,
-        stop: watch::Receiver<bool>,
-    ) -> Worker {
-        let backoff = Backoff::new(Duration::from_millis(settings.retry_initial_ms), Duration::from_millis(settings.retry_max_ms));
-        Worker { name: name.to_owned(), queue, sink, settings, special, state, stop, connected: false, backoff }
-    }
-
     pub(super) async fn run(mut self) {
-        let mut stop = self.stop.clone();
+        let mut command = self.command.clone();
         let stopped = async move {
             // An error means that the handle is gone, which is a stop, too.
-            drop(stop.wait_for(|stop| *stop).await);
+            drop(command.wait_for(|command| *command == Command::Stop).await);
             sleep(STOP_TIMEOUT).await;
         };
         tokio::select! {
-            () = stopped => tracing::warn!(action = self.name, "the sink did not answer in time; what was under way will be delivered again"),
+            () = stopped => tracing::warn!(action = self.report.name(), "the sink did not answer in time; what was under way will be delivered again"),
             () = self.serve() => {}
         }
         if timeout(STOP_TIMEOUT, self.sink.close()).await.is_err() {
-            tracing::warn!(action = self.name, "the sink did not close in time");
+            tracing::warn!(action = self.report.name(), "the sink did not close in time");
         }
     }
 
     fn is_stopping(&self) -> bool {
-        *self.stop.borrow()
+        *self.command.borrow() == Command::Stop
+    }
+
+    /// Waits while the action is paused.
+    async fn while_paused(&mut self) {
+        // An error means that the handle is gone, which is a stop.
+        drop(self.command.wait_for(|command| *command != Command::Pause).await);
     }
 
     async fn serve(&mut self) {
-        while !self.is_stopping() {
+        let mut carried = None;
+        loop {
+            self.while_paused().await;
+            if self.is_stopping() {
+                return;
+            }
             if !self.connected {
                 self.connect().await;
                 continue;
             }
-            let waited = {
-                let (queue, mut stop) = (Arc::clone(&self.queue), self.stop.clone());
-                tokio::select! {
-                    () = queue.wait() => true,
-                    _ = stop.changed() => continue,
-                    () = sleep(CHECK_INTERVAL) => false,
-                }
+            let first = match carried.take() {
+                Some(handed) => handed,
+                None => tokio::select! {
+                    handed = self.work.recv() => match handed {
+                        Some(handed) => handed,
+                        // The dispatcher has ended.
+                        None => return,
+                    },
+                    _ = self.command.changed() => continue,
+                    () = sleep(CHECK_INTERVAL) => {
+                        self.check().await;
+                        continue;
+                    }
+                },
             };
-            if waited {
-                self.deliver_batch().await;
-            } else {
-                self.check().await;
+            let batch;
+            (batch, carried) = self.gather(first);
+            if !self.settle(&batch.records).await {
+                return;
             }
         }
+    }
+
+    /// Joins what has been handed out meanwhile to one batch; what does not fit comes back.
+    fn gather(&mut self, mut batch: Handed) -> (Handed, Option<Handed>) {
+        let records_max = self.settings.batch_records_max.min(self.sink.records_max()).max(1);
+        let bytes = |handed: &Handed| handed.records.iter().map(|record| record.bytes as usize).sum::<usize>();
+        let mut batch_bytes = bytes(&batch);
+        while batch.records.len() < records_max && batch_bytes < self.settings.batch_bytes_max {
+            let Ok(next) = self.work.try_recv() else { break };
+            let next_bytes = bytes(&next);
+            if batch.records.len() + next.records.len() > records_max || batch_bytes + next_bytes > self.settings.batch_bytes_max {
+                return (batch, Some(next));
+            }
+            batch_bytes += next_bytes;
+            batch.join(next);
+        }
+        (batch, None)
     }
 
     async fn connect(&mut self) {
@@ -106,43 +134,12 @@ impl Worker {
         }
     }
 
-    /// Delivers what is at the front of the queue, until it is settled or the worker stops.
-    async fn deliver_batch(&mut self) {
-        let records_max = self.settings.batch_records_max.min(self.sink.records_max());
-        let read = self.queue.read(records_max, self.settings.batch_bytes_max);
-        let records = match read {
-            Ok(records) => records,
-            Err(error) => return self.pause(&Failure::Retry(error.to_string())).await,
-        };
-        let mut batch = Vec::with_capacity(records.len());
-        for record in records {
-            match record {
-                Ok(mut record) => {
-                    if let Some(paths) = &self.special.undefined_as_text {
-                        compatible::fill(&mut record.row, paths);
-                    }
-                    batch.push(record);
-                }
-                Err(unreadable) => {
-                    // What comes before it is settled first: the front only moves forward.
-                    if self.settle(&batch).await {
-                        let Unreadable { sequence, bytes, problem } = unreadable;
-                        if let Err(failure) = self.bury(sequence, bytes, "", &problem) {
-                            self.pause(&failure).await;
-                        }
-                    }
-                    return;
-                }
-            }
-        }
-        self.settle(&batch).await;
-    }
-
     /// Delivers records until every one is confirmed or a dead letter. `false`: the worker stops.
     async fn settle(&mut self, batch: &[Record]) -> bool {
         // Parts that are still to go, the next one last: a part that is rejected is split in halves.
-        let mut parts = if batch.is_empty() { Vec::new() } else { vec![batch] };
+        let mut parts: Vec<&[Record]> = batch.chunks(self.sink.records_max().max(1)).rev().collect();
         while let Some(part) = parts.last().copied() {
+            self.while_paused().await;
             if self.is_stopping() {
                 return false;
             }
@@ -150,10 +147,13 @@ impl Worker {
                 self.connect().await;
                 continue;
             }
-            match limited(self.settings.attempt_timeout_secs, self.sink.deliver(part)).await {
+            let began = Instant::now();
+            let delivered = limited(self.settings.attempt_timeout_secs, self.sink.deliver(part)).await;
+            self.report.attempted(part.len(), began.elapsed(), delivered.is_ok());
+            match delivered {
                 Ok(()) => {
                     parts.pop();
-                    self.confirm(part);
+                    self.queue.delivered(part);
                     self.is_well();
                 }
                 Err(Failure::Reject(error)) => match part {
@@ -176,40 +176,21 @@ impl Worker {
         true
     }
 
-    fn confirm(&self, records: &[Record]) {
-        if let Some(last) = records.last() {
-            let bytes = records.iter().map(|record| u64::from(record.bytes)).sum();
-            self.queue.delivered(last.sequence, bytes);
-        }
-    }
-
     /// Puts a record that the sink refuses for good away: to the actions that take it then, else to the dead letters.
     fn put_away(&self, record: &Record, error: &str) -> Result<(), Failure> {
         if self.special.fallback.is_empty() {
-            return self.bury(record.sequence, record.bytes, &record.hookline_id, error);
+            return bury(&*self.queue, self.report.name(), record.sequence, record.bytes, &record.hookline_id, error);
         }
         self.queue
             .hand_over(record.sequence, record.bytes.into(), &record.row, &self.special.fallback)
             .map_err(|error| Failure::Retry(format!("cannot hand a record over: {error}")))?;
         let hookline_id = &record.hookline_id;
-        tracing::warn!(action = self.name, hookline_id, error, "record was rejected; the fallback actions have it");
-        Ok(())
-    }
-
-    /// Puts the record at the front away, into the dead-letter queue.
-    fn bury(&self, sequence: u64, bytes: u32, hookline_id: &str, error: &str) -> Result<(), Failure> {
-        self.queue
-            .dead_letter(sequence, bytes.into(), error)
-            .map_err(|error| Failure::Retry(format!("cannot store a dead letter: {error}")))?;
-        tracing::error!(action = self.name, sequence, hookline_id, error, "record was rejected; it is in the dead-letter queue");
+        tracing::warn!(action = self.report.name(), hookline_id, error, "record was rejected; the fallback actions have it");
         Ok(())
     }
 
     fn is_well(&mut self) {
-        let was = self.state.send_replace(ActionState::Connected);
-        if was != ActionState::Connected {
-            tracing::info!(action = self.name, attempts = self.backoff.attempts(), "connected");
-        }
+        self.report.tell(self.place, ActionState::Connected);
         self.backoff.reset();
     }
 
@@ -217,17 +198,25 @@ impl Worker {
     async fn pause(&mut self, failure: &Failure) {
         let pause = self.backoff.next();
         let attempts = self.backoff.attempts();
-        let state = ActionState::Disconnected { error: failure.to_string(), attempts };
         // The first failure, and then ever more rarely.
         if attempts.is_power_of_two() {
             let pending = self.queue.ledger().pending;
-            tracing::warn!(action = self.name, error = %failure, attempts, pending, "not delivered; will try again");
+            tracing::warn!(
+                action = self.report.name(),
+                worker = self.place,
+                error = %failure,
+                attempts,
+                pending,
+                "not delivered; will try again"
+            );
         }
-        self.state.send_replace(state);
-        let mut stop = self.stop.clone();
+        let error = failure.to_string();
+        let state = if self.connected { ActionState::Retrying { error, attempts } } else { ActionState::Disconnected { error, attempts } };
+        self.report.tell(self.place, state);
+        let mut command = self.command.clone();
         tokio::select! {
             () = sleep(pause) => {}
-            _ = stop.changed() => {}
+            _ = command.wait_for(|command| *command == Command::Stop) => {}
         }
     }
 }

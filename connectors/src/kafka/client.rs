@@ -6,29 +6,52 @@ use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, Producer};
 
-use super::config::{Connector, Parameters};
+use super::config::{Acks, Connector, Parameters};
 use crate::connector::Failure;
 
 /// How long the cluster may take to tell about itself.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Makes the producer; nothing is connected yet.
-pub(super) fn open(connector: &Connector, parameters: &Parameters) -> Result<FutureProducer, Failure> {
+/// What the client library is to know about login and TLS.
+pub(super) type Security = Vec<(&'static str, String)>;
+
+/// What every client of a cluster has in common.
+pub(super) fn base(connector: &Connector, security: &Security) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", &connector.bootstrap_hosts)
         .set("client.id", "hookline")
-        .set("enable.idempotence", "true")
-        // For ever: the record is in our own queue until it is confirmed, and giving up would lose its place.
-        .set("message.timeout.ms", "0")
-        .set("linger.ms", "5")
-        .set("compression.type", parameters.compression.name())
-        .set("partitioner", "murmur2_random")
         .set("reconnect.backoff.max.ms", "2000")
         .set("socket.keepalive.enable", "true");
+    for (name, value) in security {
+        config.set(*name, value);
+    }
+    config
+}
+
+/// The user's own settings, which come last.
+pub(super) fn further(config: &mut ClientConfig, connector: &Connector) {
     for (name, value) in &connector.properties {
         config.set(name, value);
     }
+}
+
+/// Makes the producer; nothing is connected yet.
+pub(super) fn open(connector: &Connector, security: &Security, parameters: &Parameters) -> Result<FutureProducer, Failure> {
+    let mut config = base(connector, security);
+    let all = parameters.acks == Acks::All;
+    config
+        .set("enable.idempotence", if all { "true" } else { "false" })
+        .set("acks", if all { "all" } else { "1" })
+        // Without idempotence only one request at a time keeps the order.
+        .set("max.in.flight", if all { "5" } else { "1" })
+        // For ever: the record is in our own queue until it is confirmed, and giving up would lose its place.
+        .set("message.timeout.ms", "0")
+        .set("linger.ms", parameters.linger_ms.to_string())
+        .set("batch.size", parameters.batch_bytes_max.to_string())
+        .set("compression.type", parameters.compression.name())
+        .set("partitioner", "murmur2_random");
+    further(&mut config, connector);
     config.create().map_err(|error| Failure::Reconnect(format!("kafka client: {error}")))
 }
 

@@ -5,15 +5,83 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::kind::SettingsError;
+use crate::tls::{Pem, Tls};
+
 /// A Kafka cluster.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Connector {
     /// Brokers to begin with, as `host:port,host:port`.
     pub(crate) bootstrap_hosts: String,
+    /// The login (SASL).
+    pub(crate) authentication: Option<Authentication>,
+    /// TLS towards the brokers. Without `ca` the authorities of the operating system are believed.
+    pub(crate) tls: Option<Tls>,
     /// Further settings of the client library (librdkafka), by its own names, such as `security.protocol`.
     #[serde(default)]
     pub(crate) properties: BTreeMap<String, String>,
+}
+
+impl Connector {
+    /// What the client library is to know about login and TLS.
+    pub(crate) fn security(&self) -> Result<Vec<(&'static str, String)>, Vec<SettingsError>> {
+        let mut settings = Vec::new();
+        let protocol = match (&self.authentication, &self.tls) {
+            (None, None) => return Ok(settings),
+            (None, Some(_)) => "ssl",
+            (Some(_), None) => "sasl_plaintext",
+            (Some(_), Some(_)) => "sasl_ssl",
+        };
+        settings.push(("security.protocol", protocol.to_owned()));
+        if let Some(login) = &self.authentication {
+            settings.push(("sasl.mechanism", login.mechanism.name().to_owned()));
+            settings.push(("sasl.username", login.username.clone()));
+            settings.push(("sasl.password", login.password.clone()));
+        }
+        if let Some(tls) = &self.tls {
+            let Pem { ca, identity } = tls.read()?;
+            let text = |pem: Vec<u8>| String::from_utf8_lossy(&pem).into_owned();
+            settings.extend(ca.map(|ca| ("ssl.ca.pem", text(ca))));
+            if let Some(identity) = identity {
+                settings.push(("ssl.certificate.pem", text(identity.cert)));
+                settings.push(("ssl.key.pem", text(identity.key)));
+            }
+        }
+        Ok(settings)
+    }
+}
+
+/// A login.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Authentication {
+    /// How it is proven.
+    pub(crate) mechanism: Mechanism,
+    pub(crate) username: String,
+    pub(crate) password: String,
+}
+
+/// SASL mechanisms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Mechanism {
+    /// The password as it is: use it over TLS only.
+    Plain,
+    #[serde(rename = "scram_sha_256")]
+    ScramSha256,
+    #[serde(rename = "scram_sha_512")]
+    ScramSha512,
+}
+
+impl Mechanism {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Mechanism::Plain => "PLAIN",
+            Mechanism::ScramSha256 => "SCRAM-SHA-256",
+            Mechanism::ScramSha512 => "SCRAM-SHA-512",
+        }
+    }
 }
 
 /// What is written.
@@ -31,9 +99,37 @@ pub(crate) struct Parameters {
     /// Templates of headers, by name.
     #[serde(default)]
     pub(crate) headers: BTreeMap<String, String>,
+    /// A placeholder of a map each of whose entries becomes a header, such as `${pub_props.User-Property}`: the user properties of a message, the
+    /// context of a trace among them.
+    pub(crate) headers_from: Option<String>,
+    /// Template of the partition's number, in place of what the key decides.
+    pub(crate) partition: Option<String>,
+    /// Template of the message's time, milliseconds since the Unix epoch. Where it is missing or no number: the time of delivery.
+    #[serde(default = "timestamp")]
+    pub(crate) timestamp: String,
     /// How batches are compressed.
     #[serde(default)]
     pub(crate) compression: Compression,
+    /// Which replicas must have a record before it counts as delivered.
+    #[serde(default)]
+    pub(crate) acks: Acks,
+    /// Milliseconds that the client waits for more records before it sends.
+    #[serde(default = "linger_ms")]
+    pub(crate) linger_ms: u32,
+    /// Bytes of a request to one partition at the most.
+    #[serde(default = "batch_bytes_max")]
+    pub(crate) batch_bytes_max: u32,
+}
+
+/// Which replicas must have a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Acks {
+    /// All that are in sync: nothing is lost with a broker, and nothing that is sent again is there twice.
+    #[default]
+    All,
+    /// The leader: what it has not yet copied is lost with it.
+    Leader,
 }
 
 /// How batches are compressed.
@@ -56,6 +152,18 @@ impl Compression {
             Compression::Zstd => "zstd",
         }
     }
+}
+
+fn timestamp() -> String {
+    "${timestamp}".into()
+}
+
+fn linger_ms() -> u32 {
+    5
+}
+
+fn batch_bytes_max() -> u32 {
+    1_000_000
 }
 
 fn client_id() -> String {

@@ -17,7 +17,8 @@ pub(crate) const KIND: Kind = Kind {
     sink: |connector, parameters, _| {
         let (connector, parameters) =
             kind::both(kind::settings::<config::Connector>(connector), kind::settings::<config::Parameters>(parameters))?;
-        Ok(Box::new(sink::KafkaSink::new(connector, request::Request::new(&parameters)?, parameters)))
+        let (security, request) = kind::both_valid(connector.security(), request::Request::new(&parameters))?;
+        Ok(Box::new(sink::KafkaSink::new(connector, security, request, parameters)))
     },
     connector_schema: || schemars::schema_for!(config::Connector),
     parameters_schema: || schemars::schema_for!(config::Parameters),

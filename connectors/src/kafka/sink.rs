@@ -9,7 +9,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord};
 use tokio::time::timeout;
 
-use super::client;
+use super::client::{self, Security};
 use super::config::{Connector, Parameters};
 use super::request::Request;
 use crate::connector::{Failure, Sink};
@@ -19,6 +19,7 @@ const CONFIRMATION_WAIT: Duration = Duration::from_secs(10);
 
 pub(super) struct KafkaSink {
     connector: Connector,
+    security: Security,
     parameters: Parameters,
     request: Request,
     producer: Option<FutureProducer>,
@@ -34,8 +35,8 @@ struct UnderWay {
 }
 
 impl KafkaSink {
-    pub(super) fn new(connector: Connector, request: Request, parameters: Parameters) -> KafkaSink {
-        KafkaSink { connector, parameters, request, producer: None, under_way: None }
+    pub(super) fn new(connector: Connector, security: Security, request: Request, parameters: Parameters) -> KafkaSink {
+        KafkaSink { connector, security, parameters, request, producer: None, under_way: None }
     }
 
     /// Hands the records to the producer, unless it has them already.
@@ -52,6 +53,8 @@ impl KafkaSink {
                 headers.insert(Header { key, value: Some(&value[..]) })
             });
             let mut produced = FutureRecord::to(&message.topic).payload(&message.value[..]).headers(headers);
+            produced.partition = message.partition;
+            produced.timestamp = message.timestamp;
             if !message.key.is_empty() {
                 produced = produced.key(&message.key[..]);
             }
@@ -110,7 +113,7 @@ impl Sink for KafkaSink {
         Box::pin(async {
             let producer = match &self.producer {
                 Some(producer) => producer,
-                None => self.producer.insert(client::open(&self.connector, &self.parameters)?),
+                None => self.producer.insert(client::open(&self.connector, &self.security, &self.parameters)?),
             };
             client::ping(producer, &self.connector.bootstrap_hosts).await
         })
@@ -125,7 +128,7 @@ impl Sink for KafkaSink {
             match result {
                 // The producer went with the rejected record: the others need a new one.
                 Err(Failure::Reject(error)) if self.producer.is_none() => {
-                    self.producer = Some(client::open(&self.connector, &self.parameters)?);
+                    self.producer = Some(client::open(&self.connector, &self.security, &self.parameters)?);
                     Err(Failure::Reject(error))
                 }
                 other => other,

@@ -8,9 +8,13 @@ use crate::connector::Failure;
 use crate::kind::{CONNECTOR, SettingsError};
 use crate::tls::{Pem, Tls};
 
-/// What every session begins with.
-const SESSION: [&str; 2] =
-    ["SET time_zone = '+00:00'", "SET SESSION sql_mode = CONCAT_WS(',', NULLIF(@@SESSION.sql_mode, ''), 'STRICT_ALL_TABLES')"];
+/// What every session begins with. Where this end is gone without a word, its locks must not wait for the network's patience: the
+/// server ends sessions that are silent for longer than the pause between two checks.
+const SESSION: [&str; 3] = [
+    "SET time_zone = '+00:00'",
+    "SET SESSION wait_timeout = 30",
+    "SET SESSION sql_mode = CONCAT_WS(',', NULLIF(@@SESSION.sql_mode, ''), 'STRICT_ALL_TABLES')",
+];
 /// What of a packet is not values, generously.
 const PACKET_OVERHEAD: usize = 64 << 10;
 

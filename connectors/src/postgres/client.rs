@@ -1,27 +1,94 @@
-//! The pool, and what errors mean.
+//! The connection, and what errors mean.
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod};
-use tokio_postgres::NoTls;
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{Client, Config, NoTls, Socket, Statement, Transaction};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::config::Connector;
 use crate::connector::Failure;
 use crate::kind::{CONNECTOR, SettingsError};
 
-/// Makes the pool; nothing is connected yet.
-pub(super) fn open(connector: &Connector) -> Result<Pool, Vec<SettingsError>> {
-    let wrong = |problem: String| vec![SettingsError { path: format!("{CONNECTOR}.url"), problem }];
-    let mut config: tokio_postgres::Config = connector.url.parse().map_err(|error| wrong(format!("{error}")))?;
-    config.application_name("hookline");
-    let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
-    Pool::builder(manager).max_size(connector.pool_size.max(1)).build().map_err(|error| wrong(error.to_string()))
+/// What every session begins with. Where this end is gone without a word, its locks must not wait for the network's patience.
+const SESSION: &str = "SET idle_in_transaction_session_timeout = '30s'";
+/// After so much silence the network is asked whether the server is still there.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// How a server is reached.
+pub(super) struct Server {
+    config: Config,
+    tls: Option<rustls::ClientConfig>,
 }
 
-/// A connection from the pool.
-pub(super) async fn connection(pool: &Pool) -> Result<Object, Failure> {
-    pool.get().await.map_err(|error| match error {
-        PoolError::Backend(error) => Failure::Reconnect(explain(&error)),
-        other => Failure::Reconnect(format!("postgres: {other}")),
-    })
+/// Reads the settings; nothing is connected yet.
+pub(super) fn server(connector: &Connector) -> Result<Server, Vec<SettingsError>> {
+    let wrong = |problem: String| vec![SettingsError { path: format!("{CONNECTOR}.url"), problem }];
+    let mut config: Config = connector.url.parse().map_err(|error| wrong(format!("{error}")))?;
+    config.application_name("hookline").keepalives_idle(KEEPALIVE).tcp_user_timeout(KEEPALIVE);
+    let tls = connector.tls.as_ref().map(|tls| tls.client()).transpose()?;
+    match (tls.is_some(), config.get_ssl_mode()) {
+        (true, _) => drop(config.ssl_mode(SslMode::Require)),
+        (false, SslMode::Require) => return Err(wrong("sslmode=require needs the table `tls`; an empty one will do".to_owned())),
+        (false, _) => {}
+    }
+    Ok(Server { config, tls })
+}
+
+/// A connection. It ends when this is dropped.
+pub(super) struct Session {
+    client: Client,
+    carrying: JoinHandle<()>,
+    /// By text.
+    prepared: HashMap<String, Statement>,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // Where it is dropped in the middle of a call, nobody waits for the server's answer.
+        self.carrying.abort();
+    }
+}
+
+impl Server {
+    /// Connects, and runs the setup.
+    pub(super) async fn connect(&self, setup: &str) -> Result<Session, Failure> {
+        let session = match &self.tls {
+            Some(tls) => self.connect_by(MakeRustlsConnect::new(tls.clone())).await?,
+            None => self.connect_by(NoTls).await?,
+        };
+        session.client.batch_execute(SESSION).await.map_err(|error| classify(&error))?;
+        session.client.batch_execute(setup).await.map_err(|error| classify(&error))?;
+        Ok(session)
+    }
+
+    async fn connect_by<T>(&self, tls: T) -> Result<Session, Failure>
+    where
+        T: MakeTlsConnect<Socket, Stream: Send + 'static>,
+    {
+        let (client, connection) = self.config.connect(tls).await.map_err(|error| Failure::Reconnect(explain(&error)))?;
+        let carrying = tokio::spawn(async move {
+            // The client's calls tell of it, too.
+            drop(connection.await);
+        });
+        Ok(Session { client, carrying, prepared: HashMap::new() })
+    }
+}
+
+impl Session {
+    /// Begins a transaction, beside the statements that were prepared.
+    pub(super) async fn transaction(&mut self) -> Result<(Transaction<'_>, &mut HashMap<String, Statement>), Failure> {
+        let transaction = self.client.transaction().await.map_err(|error| classify(&error))?;
+        Ok((transaction, &mut self.prepared))
+    }
+
+    /// Whether it works.
+    pub(super) async fn ping(&self) -> Result<(), Failure> {
+        self.client.simple_query("").await.map(drop).map_err(|error| classify(&error))
+    }
 }
 
 /// What an error means. Only what is wrong with the values themselves is rejected: a missing table can still be made.

@@ -3,15 +3,16 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::tls::Tls;
+
 /// A PostgreSQL database.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Connector {
     /// The connection, as `postgres://user:password@host:port/database`.
     pub(crate) url: String,
-    /// Connections at the most.
-    #[serde(default = "pool_size")]
-    pub(crate) pool_size: usize,
+    /// TLS towards the server.
+    pub(crate) tls: Option<Tls>,
 }
 
 /// What is written.
@@ -25,10 +26,6 @@ pub(crate) struct Parameters {
     /// Statements to run at each connection, such as CREATE TABLE IF NOT EXISTS.
     #[serde(default = "audit_setup")]
     pub(crate) setup: String,
-}
-
-fn pool_size() -> usize {
-    4
 }
 
 fn audit_setup() -> String {

@@ -5,7 +5,7 @@ use std::error::Error;
 use bytes::BytesMut;
 use hookline_schemas::Value;
 use jiff::Timestamp;
-use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::types::{Format, IsNull, Kind, ToSql, Type, to_sql_checked};
 
 /// A value that goes to the server as whatever the statement wants, as far as that makes sense.
 #[derive(Debug)]
@@ -16,6 +16,9 @@ impl ToSql for Parameter {
         let value = &self.0;
         if value.is_null() {
             return Ok(IsNull::Yes);
+        }
+        if let (Kind::Array(_), Value::Array(items), true) = (ty.kind(), value, is_binary(ty)) {
+            return items.iter().cloned().map(Parameter).collect::<Vec<_>>().to_sql(ty, out);
         }
         match *ty {
             Type::BOOL => boolean(value)?.to_sql(ty, out),
@@ -31,29 +34,48 @@ impl ToSql for Parameter {
             Type::JSON | Type::JSONB => json(value).to_sql(ty, out),
             Type::TIMESTAMPTZ => time(value)?.to_sql(ty, out),
             Type::TIMESTAMP => time(value)?.to_zoned(jiff::tz::TimeZone::UTC).datetime().to_sql(ty, out),
-            _ => text(value)?.to_sql(ty, out),
+            _ => {
+                let text = match value {
+                    Value::Array(items) if matches!(ty.kind(), Kind::Array(_)) => array(items)?,
+                    other => text(other)?,
+                };
+                out.extend_from_slice(text.as_bytes());
+                Ok(IsNull::No)
+            }
         }
     }
 
-    fn accepts(ty: &Type) -> bool {
-        let by_text = <&str as ToSql>::accepts(ty);
-        let others = [
-            Type::BOOL,
-            Type::INT2,
-            Type::INT4,
-            Type::INT8,
-            Type::FLOAT4,
-            Type::FLOAT8,
-            Type::BYTEA,
-            Type::JSON,
-            Type::JSONB,
-            Type::TIMESTAMPTZ,
-            Type::TIMESTAMP,
-        ];
-        by_text || others.contains(ty)
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    /// What has no form of its own here goes as text, which the server reads: numeric, uuid, inet, dates, enumerations and whatever extensions bring.
+    fn encode_format(&self, ty: &Type) -> Format {
+        if is_binary(ty) { Format::Binary } else { Format::Text }
     }
 
     to_sql_checked!();
+}
+
+fn is_binary(ty: &Type) -> bool {
+    if let Kind::Array(inner) = ty.kind() {
+        return is_binary(inner);
+    }
+    let numbers = [Type::BOOL, Type::INT2, Type::INT4, Type::INT8, Type::FLOAT4, Type::FLOAT8];
+    let others = [Type::BYTEA, Type::JSON, Type::JSONB, Type::TIMESTAMPTZ, Type::TIMESTAMP];
+    let texts = [Type::TEXT, Type::VARCHAR, Type::BPCHAR, Type::NAME, Type::UNKNOWN];
+    numbers.contains(ty) || others.contains(ty) || texts.contains(ty)
+}
+
+/// An array in the server's text form.
+fn array(items: &[Value]) -> Result<String, Box<dyn Error + Sync + Send>> {
+    let element = |item: &Value| match item {
+        Value::Undefined | Value::Null => Ok("NULL".to_owned()),
+        Value::Array(items) => array(items),
+        other => text(other).map(|text| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))),
+    };
+    let elements = items.iter().map(element).collect::<Result<Vec<_>, _>>()?;
+    Ok(format!("{{{}}}", elements.join(",")))
 }
 
 fn cannot(value: &Value, what: &str) -> Box<dyn Error + Sync + Send> {

@@ -265,7 +265,7 @@ mod tests {
         assert_eq!(store.replay_dead_letters(&queue).expect("works"), Replayed { replayed: 4, kept: 0, problem: None });
         assert!(store.dead_letters(queue.id(), 10).expect("reads").is_empty());
         store.close();
-        let rows = reader.read(10, usize::MAX).expect("reads").into_iter().map(|record| record.expect("readable"));
+        let rows = reader.read(0, 10, usize::MAX).expect("reads").into_iter().map(|record| record.expect("readable"));
         let rows: Vec<_> = rows.map(|record| (record.sequence, record.row)).collect();
         assert_eq!(rows, [(6, 3), (7, 1), (8, 2), (9, 4), (10, 5)].map(|(sequence, row)| (sequence, Value::Int(row))));
         let ledger = queue.ledger();

@@ -96,11 +96,15 @@ impl QueueReader for ActionQueue {
         self.queue.front()
     }
 
-    fn read(&self, records_max: usize, bytes_max: usize) -> Result<Vec<Result<Record, Unreadable>>, QueueError> {
+    fn end(&self) -> u64 {
+        self.queue.next()
+    }
+
+    fn read(&self, from: u64, records_max: usize, bytes_max: usize) -> Result<Vec<Result<Record, Unreadable>>, QueueError> {
         let mut cache = self.cache.lock();
         let mut records = Vec::new();
         let mut bytes = 0;
-        for (sequence, position) in self.queue.positions(self.queue.front(), records_max) {
+        for (sequence, position) in self.queue.positions(from, records_max) {
             if bytes >= bytes_max || !self.store.is_visible(position) {
                 break;
             }
@@ -111,11 +115,11 @@ impl QueueReader for ActionQueue {
         Ok(records)
     }
 
-    fn wait(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {
+    fn wait(&self, from: u64) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
             loop {
                 let notified = self.queue.ready.notified();
-                let first = self.queue.positions(self.queue.front(), 1);
+                let first = self.queue.positions(from, 1);
                 if first.first().is_some_and(|(_, position)| self.store.is_visible(*position)) {
                     return;
                 }
@@ -124,14 +128,9 @@ impl QueueReader for ActionQueue {
         })
     }
 
-    fn delivered(&self, sequence: u64, bytes: u64) {
-        let front = self.queue.front();
-        let count = sequence + 1 - front.min(sequence + 1);
-        // The bytes are settled with the last record: only their sum is known here.
-        let records = (front..=sequence).map(|s| (s, if s == sequence { bytes } else { 0 }));
-        if count > 0 {
-            self.store.settle(&self.queue, records, Settlement::Delivered);
-        }
+    fn delivered(&self, records: &[Record]) {
+        let settled = records.iter().map(|record| (record.sequence, u64::from(record.bytes)));
+        self.store.settle(&self.queue, settled, Settlement::Delivered);
     }
 
     fn dead_letter(&self, sequence: u64, bytes: u64, error: &str) -> Result<(), QueueError> {

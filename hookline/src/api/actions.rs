@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use hookline_connectors::ActionState;
+use hookline_connectors::{ActionState, Activity};
 use hookline_core::store::{QueueStats, Store};
-use hookline_schemas::ports::Ledger;
+use hookline_schemas::ports::{Ledger, QueueError, StateStore};
 use serde::{Deserialize, Serialize};
 
 use super::answer::Answer;
 use super::running::{Running, RunningAction};
-use super::{Problem, Shared};
+use super::{Code, Problem, Shared};
 
 /// An action.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -35,6 +35,8 @@ pub(crate) struct ActionInfo {
     pub(crate) dead_letters: u64,
     /// How long the oldest record has waited, seconds.
     pub(crate) oldest_secs: Option<u64>,
+    /// What its workers have done since the broker started.
+    pub(crate) activity: Activity,
 }
 
 /// How an action is.
@@ -45,8 +47,12 @@ pub(crate) enum Status {
     Connecting,
     /// Its sink takes what comes.
     Connected,
-    /// Its sink does not take anything for now; the records wait.
+    /// Its sink is there, and has not taken the batch at hand; it is tried again.
+    Retrying,
+    /// Its sink cannot be reached; the records wait.
     Disconnected,
+    /// Somebody has paused it; the records wait.
+    Paused,
 }
 
 impl Status {
@@ -55,7 +61,9 @@ impl Status {
         match self {
             Status::Connecting => "connecting",
             Status::Connected => "connected",
+            Status::Retrying => "retrying",
             Status::Disconnected => "disconnected",
+            Status::Paused => "paused",
         }
     }
 }
@@ -72,6 +80,41 @@ pub(super) async fn get_one(State(shared): State<Shared>, Path(name): Path<Strin
     shared.run(move |store| one(&running, store, &name)).await
 }
 
+/// POST /actions/{action}/pause
+pub(super) async fn post_pause(State(shared): State<Shared>, Path(name): Path<String>) -> Answer<ActionInfo> {
+    set_paused(shared, name, true).await
+}
+
+/// POST /actions/{action}/resume
+pub(super) async fn post_resume(State(shared): State<Shared>, Path(name): Path<String>) -> Answer<ActionInfo> {
+    set_paused(shared, name, false).await
+}
+
+async fn set_paused(shared: Shared, name: String, paused: bool) -> Answer<ActionInfo> {
+    let running = Arc::clone(&shared.running);
+    shared
+        .run(move |store| {
+            let action = running.action(&name)?;
+            // Kept first: what a restart would undo was not done.
+            let kept = store.keep(paused_key(&name).as_bytes(), paused.then_some(&b""[..]));
+            kept.map_err(|error| Problem::new(Code::InternalError, error.to_string()))?;
+            action.delivery.set_paused(paused);
+            tracing::info!(action = name, paused, "an action was paused or goes on");
+            one(&running, store, &name)
+        })
+        .await
+}
+
+fn paused_key(action: &str) -> String {
+    format!("paused/{action}")
+}
+
+/// Whether an action was paused, and was not told to go on since.
+pub(crate) fn is_paused(store: &Store, action: &str) -> Result<bool, QueueError> {
+    let key = paused_key(action);
+    Ok(store.load(key.as_bytes())?.iter().any(|(found, _)| *found == key.as_bytes()))
+}
+
 fn all(running: &Running, store: &Store) -> Result<Vec<ActionInfo>, Problem> {
     let mut queues: HashMap<String, QueueStats> = store.action_stats()?.into_iter().map(|queue| (queue.name.clone(), queue)).collect();
     Ok(running.actions().iter().filter_map(|(name, action)| Some(shown(action, queues.remove(name)?))).collect())
@@ -85,11 +128,13 @@ fn one(running: &Running, store: &Store, name: &str) -> Result<ActionInfo, Probl
 }
 
 fn shown(action: &RunningAction, queue: QueueStats) -> ActionInfo {
-    let (status, status_reason, attempts) = match &*action.state.borrow() {
+    let (status, status_reason, attempts) = match action.delivery.state() {
         ActionState::Connecting => (Status::Connecting, None, 0),
         ActionState::Connected => (Status::Connected, None, 0),
-        ActionState::Disconnected { error, attempts } => (Status::Disconnected, Some(error.clone()), *attempts),
+        ActionState::Retrying { error, attempts } => (Status::Retrying, Some(error), attempts),
+        ActionState::Disconnected { error, attempts } => (Status::Disconnected, Some(error), attempts),
     };
+    let status = if action.delivery.is_paused() { Status::Paused } else { status };
     ActionInfo {
         name: queue.name,
         kind: action.kind.clone(),
@@ -102,5 +147,6 @@ fn shown(action: &RunningAction, queue: QueueStats) -> ActionInfo {
         balances: queue.balances,
         dead_letters: queue.dead_letters,
         oldest_secs: queue.oldest_secs,
+        activity: action.delivery.activity(),
     }
 }

@@ -21,6 +21,7 @@ use hookline_core::store::Store;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+pub(crate) use actions::is_paused;
 use answer::Answer;
 pub(crate) use answer::{Code, Problem};
 pub(crate) use running::Running;
@@ -129,6 +130,8 @@ fn router(shared: Shared) -> Router {
         .route("/rules/{id}/metrics", get(rule_metrics::get_metrics))
         .route("/actions", get(actions::get_all))
         .route("/actions/{action}", get(actions::get_one))
+        .route("/actions/{action}/pause", post(actions::post_pause))
+        .route("/actions/{action}/resume", post(actions::post_resume))
         .route(letters, get(dead_letters::get_all).delete(dead_letters::delete_all))
         .route(&format!("{letters}/replay"), post(dead_letters::post_replay_all))
         .route(&format!("{letters}/{{sequence}}"), get(dead_letters::get_one).delete(dead_letters::delete_one))

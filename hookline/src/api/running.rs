@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hookline_connectors::{ActionState, DeliveryHandle};
+use hookline_connectors::{DeliveryControl, DeliveryHandle};
 use hookline_rules::error::did_you_mean;
 use hookline_rules::{Engine, Statement};
 use hookline_schemas::config::{ConditionalAction, Config, Rule, RuleAction};
-use tokio::sync::watch;
 
 use super::{Code, Problem};
 
@@ -36,7 +35,7 @@ pub(super) struct RunningAction {
     pub(super) kind: String,
     /// The rules that name it.
     pub(super) rules: Vec<String>,
-    pub(super) state: watch::Receiver<ActionState>,
+    pub(super) delivery: DeliveryControl,
 }
 
 impl Running {
@@ -51,7 +50,7 @@ impl Running {
             let (name, action) = config.actions.get_key_value(delivery.name())?;
             let kind = config.connectors.get(&action.connector).map(|connector| connector.kind.clone()).unwrap_or_default();
             let rules = rules_of(config, name);
-            Some((name.clone(), RunningAction { connector: action.connector.clone(), kind, rules, state: delivery.watch() }))
+            Some((name.clone(), RunningAction { connector: action.connector.clone(), kind, rules, delivery: delivery.control() }))
         });
         Running { node: config.node.name.clone(), rules: rules.collect(), actions: actions.collect(), engine }
     }

@@ -35,6 +35,20 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Let an action rest: its records wait, also over a restart, until it is resumed
+    Pause {
+        /// The action
+        name: String,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Let a paused action go on
+    Resume {
+        /// The action
+        name: String,
+        #[command(flatten)]
+        common: Common,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -70,6 +84,8 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Rules { name: Some(name), common } => rule(common, &name),
         Command::Actions { name: None, common } => actions(common),
         Command::Actions { name: Some(name), common } => action(common, &name),
+        Command::Pause { name, common } => set_paused(common, &name, "pause"),
+        Command::Resume { name, common } => set_paused(common, &name, "resume"),
     };
     exit_code(done.map(|()| ExitCode::SUCCESS))
 }
@@ -160,12 +176,20 @@ fn actions(Common { config, output }: Common) -> anyhow::Result<()> {
 }
 
 fn action(Common { config, output }: Common, name: &str) -> anyhow::Result<()> {
-    let action: ActionInfo = running(config)?.get(&format!("/actions/{}", encode(name)))?;
+    show(&running(config)?.get(&format!("/actions/{}", encode(name)))?, output)
+}
+
+fn set_paused(Common { config, output }: Common, name: &str, verb: &str) -> anyhow::Result<()> {
+    show(&running(config)?.post(&format!("/actions/{}/{verb}", encode(name)), None)?, output)
+}
+
+fn show(action: &ActionInfo, output: Output) -> anyhow::Result<()> {
     if output == Output::Json {
-        return print_json(&action);
+        return print_json(action);
     }
+    let name = &action.name;
     println!("action     {}  to {} ({})", action.name, action.connector, action.kind);
-    println!("status     {}  {}", action.status.name(), one_line(&why(&action), 400));
+    println!("status     {}  {}", action.status.name(), one_line(&why(action), 400));
     println!("rules      {}", if action.rules.is_empty() { "none".to_owned() } else { action.rules.join(", ") });
     let l = action.ledger;
     let oldest = action.oldest_secs.map(|secs| format!(", the oldest for {secs} s")).unwrap_or_default();
@@ -175,6 +199,11 @@ fn action(Common { config, output }: Common, name: &str) -> anyhow::Result<()> {
         "account    {} accepted: {} delivered, {} dead-lettered, {} dropped, {} expired; {balances}",
         l.accepted, l.delivered, l.dead_lettered, l.dropped, l.expired
     );
+    let a = action.activity;
+    if a.attempts > 0 {
+        let (mean, longest) = (a.busy_us as f64 / a.attempts as f64 / 1000.0, a.longest_us as f64 / 1000.0);
+        println!("attempts   {} batches, {} failed; {mean:.1} ms each, the longest {longest:.1} ms", a.attempts, a.attempts_failed);
+    }
     if action.dead_letters > 0 {
         println!("letters    {} dead letters are there; hookline dlq list {name} shows them", action.dead_letters);
     }

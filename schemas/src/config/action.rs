@@ -102,6 +102,15 @@ pub struct Delivery {
     pub batch_records_max: usize,
     /// Bytes that are delivered together.
     pub batch_bytes_max: usize,
+    /// Milliseconds that a batch waits to become full. Records that wait behind a batch under way are delivered together anyway.
+    pub batch_wait_ms: u64,
+    /// Connections that deliver at the same time, 1 to 64.
+    pub workers: usize,
+    /// With several workers: the template of what decides on the worker. Records of one key keep their order. It is filled from the row,
+    /// so the rule must select what it names.
+    pub order_key: String,
+    /// Records that are delivered in a second at the most; 0: no bound.
+    pub records_per_sec_max: u64,
     /// Seconds for one attempt to connect or to deliver; then it counts as failed and is tried again.
     pub attempt_timeout_secs: u64,
     /// Milliseconds to the second attempt; doubles with each further one.
@@ -112,7 +121,17 @@ pub struct Delivery {
 
 impl Default for Delivery {
     fn default() -> Self {
-        Self { batch_records_max: 1000, batch_bytes_max: 1 << 20, attempt_timeout_secs: 60, retry_initial_ms: 100, retry_max_ms: 10_000 }
+        Self {
+            batch_records_max: 1000,
+            batch_bytes_max: 1 << 20,
+            batch_wait_ms: 0,
+            workers: 1,
+            order_key: "${clientid}".into(),
+            records_per_sec_max: 0,
+            attempt_timeout_secs: 60,
+            retry_initial_ms: 100,
+            retry_max_ms: 10_000,
+        }
     }
 }
 
