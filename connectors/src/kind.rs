@@ -1,7 +1,9 @@
 //! What a kind of connector is, and how its settings are read.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use hookline_schemas::access::Lookup;
 use schemars::Schema;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -26,17 +28,25 @@ pub struct SettingsError {
 pub type MakeSink =
     fn(connector: &Map<String, Value>, parameters: &Map<String, Value>, data_dir: &Path) -> Result<Box<dyn Sink>, Vec<SettingsError>>;
 
+/// Makes a question from the settings of its connector and parameters.
+pub type MakeLookup =
+    fn(connector: &Map<String, Value>, parameters: &Map<String, Value>, data_dir: &Path) -> Result<Arc<dyn Lookup>, Vec<SettingsError>>;
+
 /// A kind of connector.
 #[derive(Debug)]
 pub struct Kind {
     /// The `type` in the configuration.
     pub name: &'static str,
-    /// Makes the sink of an action; nothing is connected yet. Relative paths are below `data_dir`.
-    pub sink: MakeSink,
+    /// Makes the sink of an action; nothing is connected yet. Relative paths are below `data_dir`. `None`: nothing can be written there.
+    pub sink: Option<MakeSink>,
+    /// Makes a question; nothing is connected yet. `None`: nothing can be asked there.
+    pub lookup: Option<MakeLookup>,
     /// The JSON Schema of the connector's settings.
     pub connector_schema: fn() -> Schema,
     /// The JSON Schema of an action's parameters.
-    pub parameters_schema: fn() -> Schema,
+    pub parameters_schema: Option<fn() -> Schema>,
+    /// The JSON Schema of a question's parameters.
+    pub question_schema: Option<fn() -> Schema>,
 }
 
 /// Reads settings, with the path of what is wrong.

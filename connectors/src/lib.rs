@@ -17,10 +17,15 @@ mod statement;
 /// TLS towards a server.
 mod tls;
 
+/// Sessions between questions.
+mod idle;
+
 /// HTTP: webhooks.
 mod http;
 /// Apache Kafka.
 mod kafka;
+/// LDAP directories.
+mod ldap;
 /// MongoDB.
 mod mongodb;
 /// MySQL and MariaDB.

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use hookline_schemas::config::{Config, DurabilityLevel, Store as StoreSettings};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::alarms::Alarms;
@@ -17,6 +17,7 @@ use crate::hooks::Hooks;
 use crate::listener::{Listener, worker_of};
 use crate::mailbox::{Mail, Mailbox};
 use crate::metrics::{Counters, Strangers, Totals, Turned};
+use crate::renewal::{self, Renewal};
 use crate::retained::Retained;
 use crate::rewrite::Rewrites;
 use crate::router::Router;
@@ -65,7 +66,9 @@ impl Broker {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             count => count,
         };
-        let shared = share(config, &store, hooks, count)?;
+        let (renewals, questions) = renewal::channel();
+        let access = hooks.access().cloned();
+        let shared = share(config, &store, hooks, count, renewals)?;
         // Everything is bound before anything is served: a port in use stops the start as a whole.
         let listeners = open_listeners(config, &shared)?;
         let mut broker = Broker {
@@ -94,6 +97,10 @@ impl Broker {
             broker.addresses.push((name, listener.address()?));
             broker.listeners.spawn(listener.run(broker.stop.subscribe()));
         }
+        if let Some(access) = access {
+            let mailboxes = broker.shared.mailboxes.clone();
+            broker.listeners.spawn(renewal::run(access, mailboxes, questions, broker.stop.subscribe()));
+        }
         let reporter = Reporter::new(config, Arc::clone(&broker.shared), broker.counters.clone());
         broker.listeners.spawn(reporter.run(broker.stop.subscribe()));
         Ok(broker)
@@ -115,6 +122,12 @@ impl Broker {
     /// What an operator should know now, and what was before.
     pub fn alarms(&self) -> &Alarms {
         &self.shared.alarms
+    }
+
+    /// Has the permissions of all connected clients asked for anew, now.
+    pub fn renew_rights(&self) -> impl Fn() + Send + Sync + 'static {
+        let mailboxes = self.shared.mailboxes.clone();
+        move || mailboxes.iter().for_each(|mailbox| mailbox.post(Mail::RenewRights))
     }
 
     /// How many connections ended for that reason before they had a session.
@@ -150,7 +163,13 @@ impl Broker {
 }
 
 /// What all workers share, over an open store.
-pub(crate) fn share(config: &Config, store: &Arc<Store>, hooks: Hooks, workers: usize) -> Result<Arc<Shared>, BrokerError> {
+pub(crate) fn share(
+    config: &Config,
+    store: &Arc<Store>,
+    hooks: Hooks,
+    workers: usize,
+    renewals: mpsc::Sender<Renewal>,
+) -> Result<Arc<Shared>, BrokerError> {
     let mailboxes = (0..workers).map(|_| Mailbox::new().map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
     for mailbox in &mailboxes {
         let mailbox = Arc::clone(mailbox);
@@ -180,6 +199,7 @@ pub(crate) fn share(config: &Config, store: &Arc<Store>, hooks: Hooks, workers: 
         retained: Retained::new(Arc::clone(store)),
         zones,
         hooks,
+        renewals,
         mailboxes,
         boot: std::process::id() ^ crate::clock::now_ms() as u32,
     }))

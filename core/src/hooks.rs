@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hookline_schemas::Client;
+use hookline_schemas::access::AccessControl;
 use hookline_schemas::event::{About, Event, HookPoint, HookSet};
 use hookline_schemas::gate::Gate;
 use hookline_schemas::ports::{Hook, Outcome};
@@ -17,6 +18,7 @@ pub struct Hooks {
     hooks: Arc<[Arc<dyn Hook>]>,
     has_clock: bool,
     gate: Option<Arc<dyn Gate>>,
+    access: Option<Arc<dyn AccessControl>>,
 }
 
 impl std::fmt::Debug for Hooks {
@@ -30,7 +32,7 @@ impl Hooks {
     pub fn new(node: &str, hooks: Vec<Arc<dyn Hook>>) -> Hooks {
         let points = hooks.iter().fold(HookSet::EMPTY, |points, hook| points.union(hook.points()));
         let has_clock = hooks.iter().any(|hook| hook.has_clock());
-        Hooks { node: node.into(), points, hooks: hooks.into(), has_clock, gate: None }
+        Hooks { node: node.into(), points, hooks: hooks.into(), has_clock, gate: None, access: None }
     }
 
     /// Puts a gate before all of them, which every message passes.
@@ -38,6 +40,18 @@ impl Hooks {
     pub fn behind(mut self, gate: Arc<dyn Gate>) -> Hooks {
         self.gate = Some(gate).filter(|gate| !gate.is_open());
         self
+    }
+
+    /// Has it decided who comes in, and what clients may do.
+    #[must_use]
+    pub fn guarded_by(mut self, access: Option<Arc<dyn AccessControl>>) -> Hooks {
+        self.access = access;
+        self
+    }
+
+    /// Who decides; `None`: everybody comes in.
+    pub(crate) fn access(&self) -> Option<&Arc<dyn AccessControl>> {
+        self.access.as_ref()
     }
 
     /// What messages pass first.

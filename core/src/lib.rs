@@ -25,6 +25,7 @@ mod metrics;
 /// Records messages and events.
 mod recorder;
 /// Retained messages.
+mod renewal;
 mod retained;
 /// Changes of topics.
 mod rewrite;

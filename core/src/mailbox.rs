@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use hookline_mqtt::packet::Connect;
+use hookline_schemas::access::Rights;
 use hookline_schemas::event::Alarm;
 use hookline_schemas::ports::Outcome;
 use hookline_schemas::{Client, Message};
@@ -14,6 +15,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::limiter::SharedThrottle;
 use crate::router::{Member, Target};
+use crate::slab::Key;
 use crate::store::Position;
 use crate::transport::Transport;
 use crate::zone::Zone;
@@ -31,6 +33,10 @@ pub(crate) enum Mail {
     Publish(Box<Message>),
     /// An alarm has begun or ended: hooks are to be told.
     Alarm(Box<Alarm>),
+    /// What a client may do is another by now.
+    Rights { connection: Key, rights: Arc<dyn Rights> },
+    /// What clients may do is to be asked for anew.
+    RenewRights,
     /// Commits have become durable.
     Durable,
     /// Take the connections down in good order, then end.
@@ -48,6 +54,10 @@ pub(crate) struct NewConnection {
     pub(crate) throttle: Option<Arc<SharedThrottle>>,
     /// The client identifier was chosen by the broker.
     pub(crate) assigned: bool,
+    /// What it may do; `None`: everything.
+    pub(crate) rights: Option<Arc<dyn Rights>>,
+    /// When it has to go, milliseconds since the Unix epoch.
+    pub(crate) expires_at_ms: Option<u64>,
     /// Where it has authenticated in steps.
     pub(crate) proof: Option<Proof>,
     /// What the client sent behind its CONNECT.

@@ -1,6 +1,7 @@
 //! The binary: reads the configuration, puts the parts together, and has the small tools around the broker.
 
 /// The REST API.
+mod access;
 mod api;
 /// A statement over what was recorded.
 mod backtest;

@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use hookline_connectors::{Delivery, DeliveryHandle, Sink, Special, kind, registry};
+use hookline_access::BuiltIn;
+use hookline_connectors::{Delivery, DeliveryHandle, SettingsError, Sink, Special, kind, registry};
 use hookline_core::store::{ActionQueue, Bounds, Store};
 use hookline_core::{Broker, Hooks, Recorder};
 use hookline_rules::function::{KvBackend, install_kv_backend};
 use hookline_rules::schema::{self, Registry};
 use hookline_rules::{Engine, Ingress, Targets};
+use hookline_schemas::access::AccessControl;
 use hookline_schemas::config::{Config, Log, LogFormat, WhenFull};
 use hookline_schemas::ports::{AckMode, Hook, StateStore};
 use hookline_schemas::{QueueId, Template};
@@ -24,6 +26,7 @@ use tracing_subscriber::filter::Targets as LogFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::access;
 use crate::api::{self, Api, Running};
 use crate::config::{self, Errors, Loaded, Sources};
 
@@ -60,21 +63,20 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
         let engine = Arc::new(engine);
         let mut told: Vec<Arc<dyn Hook>> = vec![Arc::<Engine>::clone(&engine)];
         told.extend(recorder.as_ref().map(Recorder::hook));
-        let hooks = Hooks::new(&config.node.name, told).behind(Arc::new(ingress));
+        let access = access::open(&config, Arc::clone(&state)).map_err(|errors| anyhow::anyhow!("{}", errors.join("; ")))?;
+        let guard = access.clone().map(|access| access as Arc<dyn AccessControl>);
+        let hooks = Hooks::new(&config.node.name, told).behind(Arc::new(ingress)).guarded_by(guard);
         let mut stop = Stop::new()?;
         let broker = Broker::start(&config, opened, hooks)?;
         let deliveries: Vec<DeliveryHandle> = sinks.into_iter().map(|start| start()).collect();
         let running = Running::new(&config, Arc::clone(&engine), &deliveries);
-        let api = Api::start(&config.node.data_dir, Arc::clone(&store), running);
+        let clients = api::Clients { access, users: BuiltIn::new(state), renew_rights: Box::new(broker.renew_rights()) };
+        let api = Api::start(&config.node.data_dir, Arc::clone(&store), running, clients);
         greet(&origin, &data_dir, &config, broker.addresses());
         let listeners: Vec<String> = broker.addresses().iter().map(|(name, address)| format!("{name}={address}")).collect();
         tracing::info!(listeners = listeners.join(" "), data = %data_dir, "hookline is ready");
         let readiness = Readiness::announce(ready_file)?;
-        if config.mqtt.allow_anonymous {
-            tracing::warn!(
-                "clients need not prove who they are (mqtt.allow_anonymous): whoever reaches a listener may publish and subscribe"
-            );
-        }
+        warn_of_strangers(&config);
         let why = stop.wait().await;
         tracing::info!(signal = why, "stopping");
         drop(readiness);
@@ -124,6 +126,22 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
     served.map(|()| ExitCode::SUCCESS)
 }
 
+/// Says where clients come in that have proven nothing.
+fn warn_of_strangers(config: &Config) {
+    let zones = config.zones.iter().filter_map(|(name, zone)| Some((name.as_str(), zone.mqtt.get("allow_anonymous")?.as_bool()?)));
+    let zones = std::iter::once(("default", config.mqtt.allow_anonymous)).chain(zones);
+    for (zone, _) in zones.filter(|(_, allowed)| *allowed) {
+        if config.authentication.is_empty() {
+            tracing::warn!(zone, "clients need not prove who they are (mqtt.allow_anonymous): whoever reaches a listener may come in");
+        } else {
+            tracing::warn!(
+                zone,
+                "clients that say no user name come in without any proof (mqtt.allow_anonymous), beside those that authenticate"
+            );
+        }
+    }
+}
+
 /// Everything that can be known to be wrong before anything is opened.
 pub(crate) fn check(config: &Config) -> Result<(), Errors> {
     let mut errors = Vec::new();
@@ -140,6 +158,7 @@ pub(crate) fn check(config: &Config) -> Result<(), Errors> {
         }
     }
     errors.extend(hookline_core::check(config));
+    errors.extend(access::check(config));
     let targets: Targets = config.actions.iter().map(|(name, action)| (name.clone(), (QueueId(0), action.promise()))).collect();
     if let Err(problems) = Engine::new(&config.rules, &targets, None) {
         errors.extend(problems.iter().map(ToString::to_string));
@@ -236,18 +255,24 @@ fn sink(config: &Config, name: &str) -> Result<Box<dyn Sink>, Vec<String>> {
     };
     // An unknown type is told with its connector.
     let Some(kind) = registry::find(&connector.kind) else { return Err(Vec::new()) };
-    (kind.sink)(&connector.settings, &action.parameters, &config.node.data_dir).map_err(|errors| {
-        let described = errors.iter().map(|error| {
-            let rest = error.path.strip_prefix(kind::CONNECTOR);
-            let path =
-                rest.map_or_else(|| format!("actions.{name}.{}", error.path), |rest| format!("connectors.{}{rest}", action.connector));
-            match error.problem.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
-                Some(field) => format!("{path}.{field}: missing"),
-                None => format!("{path}: {}", error.problem),
-            }
-        });
-        described.collect()
-    })
+    let Some(make) = kind.sink else {
+        return Err(vec![format!(
+            "actions.{name}.connector: \"{}\" is of type {}, which nothing is written to",
+            action.connector, kind.name
+        )]);
+    };
+    make(&connector.settings, &action.parameters, &config.node.data_dir)
+        .map_err(|errors| errors.iter().map(|error| settings_error(error, &format!("actions.{name}."), &action.connector)).collect())
+}
+
+/// An error in the settings of a connector, or in the parameters of what stands at `at` and uses it.
+pub(crate) fn settings_error(error: &SettingsError, at: &str, connector: &str) -> String {
+    let rest = error.path.strip_prefix(kind::CONNECTOR);
+    let path = rest.map_or_else(|| format!("{at}{}", error.path), |rest| format!("connectors.{connector}{rest}"));
+    match error.problem.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+        Some(field) => format!("{path}.{field}: missing"),
+        None => format!("{path}: {}", error.problem),
+    }
 }
 
 type StartDelivery = Box<dyn FnOnce() -> DeliveryHandle>;

@@ -64,6 +64,10 @@ impl Proxy {
     /// Changes what happens.
     pub fn set(&mut self, weather: Weather) {
         let before = std::mem::replace(&mut *lock(&self.shared.weather), weather);
+        if weather == Weather::Hang {
+            // What was being read when it changed has gone through.
+            std::thread::sleep(3 * LOOK);
+        }
         if weather == Weather::Refuse && before != Weather::Refuse {
             self.end_listener();
         } else if weather != Weather::Refuse && before == Weather::Refuse {

@@ -1,5 +1,7 @@
 //! The contract that Hookline's crates share: plain data and a few traits. No I/O.
 
+/// Who may.
+pub mod access;
 /// Configuration, as the file has it; its doc comments are the manual.
 pub mod config;
 /// What happened: hook points, their events, and the columns that rules see.

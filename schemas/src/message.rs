@@ -1,5 +1,6 @@
 //! The message on its way through the broker, and the client that it came from.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -78,6 +79,8 @@ pub struct Client {
     pub zone: Arc<str>,
     /// What stands before all its topics; mostly empty.
     pub mountpoint: Box<str>,
+    /// What is known of it beside its names.
+    pub attributes: BTreeMap<Box<str>, Box<str>>,
     /// What its certificate says, where it has shown one.
     pub certificate: Option<Box<Certificate>>,
     /// The CONNECT's properties.
@@ -113,6 +116,7 @@ impl Client {
             is_bridge: false,
             zone: "default".into(),
             mountpoint: "".into(),
+            attributes: BTreeMap::new(),
             certificate: None,
             properties: Properties::default(),
             connected_at_ms: 0,

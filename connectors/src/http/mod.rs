@@ -6,6 +6,7 @@
 
 mod client;
 mod config;
+mod lookup;
 mod request;
 mod sink;
 mod token;
@@ -15,11 +16,17 @@ use crate::kind::{self, Kind};
 /// The line of the registry.
 pub(crate) const KIND: Kind = Kind {
     name: "http",
-    sink: |connector, parameters, data_dir| {
+    sink: Some(|connector, parameters, data_dir| {
         let (connector, parameters) =
             kind::both(kind::settings::<config::Connector>(connector), kind::settings::<config::Parameters>(parameters))?;
         Ok(Box::new(sink::HttpSink::new(connector, &parameters, data_dir)?))
-    },
+    }),
+    lookup: Some(|connector, parameters, data_dir| {
+        let (connector, parameters) =
+            kind::both(kind::settings::<config::Connector>(connector), kind::settings::<config::Parameters>(parameters))?;
+        lookup::open(connector, parameters, data_dir)
+    }),
     connector_schema: || schemars::schema_for!(config::Connector),
-    parameters_schema: || schemars::schema_for!(config::Parameters),
+    parameters_schema: Some(|| schemars::schema_for!(config::Parameters)),
+    question_schema: Some(|| schemars::schema_for!(config::Parameters)),
 };

@@ -91,7 +91,7 @@ impl HttpSink {
         if let Some(body) = prepared.body {
             request = request.body(body);
         }
-        let sent = client::send(self.authorized(request)).await;
+        let sent = client::send(authorized(self.connector.auth.as_ref(), self.token.as_ref(), request)).await;
         sent.map_err(|problem| {
             if let Problem::Answer { status, retry_after, .. } = &problem {
                 self.not_before = retry_after.map(|pause| Instant::now() + pause);
@@ -101,18 +101,6 @@ impl HttpSink {
             }
             classify(&target, &problem, &self.retry_statuses)
         })
-    }
-
-    fn authorized(&self, request: RequestBuilder) -> RequestBuilder {
-        match &self.connector.auth {
-            None => request,
-            Some(Auth::Basic { username, password }) => request.basic_auth(username, Some(password)),
-            Some(Auth::Bearer { token }) => request.bearer_auth(token),
-            Some(Auth::Oauth2(_)) => match &self.token {
-                Some(token) => request.header(AUTHORIZATION, token.header.clone()),
-                None => request,
-            },
-        }
     }
 
     /// Sees that there is a token that lasts, where one is needed.
@@ -128,6 +116,16 @@ impl HttpSink {
 
     fn limit(&self) -> Duration {
         Duration::from_secs(self.connector.timeout_secs.max(1))
+    }
+}
+
+/// The request with the login.
+pub(super) fn authorized(auth: Option<&Auth>, token: Option<&Token>, request: RequestBuilder) -> RequestBuilder {
+    match (auth, token) {
+        (None, _) | (Some(Auth::Oauth2(_)), None) => request,
+        (Some(Auth::Basic { username, password }), _) => request.basic_auth(username, Some(password)),
+        (Some(Auth::Bearer { token }), _) => request.bearer_auth(token),
+        (Some(Auth::Oauth2(_)), Some(token)) => request.header(AUTHORIZATION, token.header.clone()),
     }
 }
 

@@ -18,6 +18,7 @@ const LIFETIME: Duration = Duration::from_secs(300);
 const MARGIN_MAX: Duration = Duration::from_secs(30);
 
 /// A token.
+#[derive(Clone)]
 pub(super) struct Token {
     /// The header `Authorization`.
     pub(super) header: HeaderValue,

@@ -14,12 +14,14 @@ use crate::kind::{self, Kind};
 /// The line of the registry.
 pub(crate) const KIND: Kind = Kind {
     name: "kafka",
-    sink: |connector, parameters, _| {
+    sink: Some(|connector, parameters, _| {
         let (connector, parameters) =
             kind::both(kind::settings::<config::Connector>(connector), kind::settings::<config::Parameters>(parameters))?;
         let (security, request) = kind::both_valid(connector.security(), request::Request::new(&parameters))?;
         Ok(Box::new(sink::KafkaSink::new(connector, security, request, parameters)))
-    },
+    }),
+    lookup: None,
     connector_schema: || schemars::schema_for!(config::Connector),
-    parameters_schema: || schemars::schema_for!(config::Parameters),
+    parameters_schema: Some(|| schemars::schema_for!(config::Parameters)),
+    question_schema: None,
 };

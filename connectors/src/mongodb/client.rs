@@ -90,6 +90,18 @@ impl Connection {
         self.database.run_command(doc! {"ping": 1}).await.map(drop).map_err(|error| cannot_open(&error))
     }
 
+    /// The documents that a filter finds.
+    pub(super) async fn find(&self, collection: &str, filter: &serde_json::Value, most: i64) -> Result<Vec<Document>, Failure> {
+        let failed = |error: Error| classify(&Problem::Call(&error));
+        let filter = serialize_to_document(filter).map_err(|error| Failure::Reject(format!("mongodb: {error}")))?;
+        let mut cursor = self.database.collection::<Document>(collection).find(filter).limit(most).await.map_err(failed)?;
+        let mut found = Vec::new();
+        while cursor.advance().await.map_err(failed)? {
+            found.push(cursor.deserialize_current().map_err(failed)?);
+        }
+        Ok(found)
+    }
+
     /// Writes a group, in its order, up to the first error.
     pub(super) async fn write(&self, group: &Group) -> Result<(), Stopped> {
         match self.database.run_raw_command(group.command(&self.write_concern)).await {

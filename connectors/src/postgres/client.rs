@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{Client, Config, NoTls, Socket, Statement, Transaction};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Config, NoTls, Row, Socket, Statement, Transaction};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::config::Connector;
@@ -83,6 +84,23 @@ impl Session {
     pub(super) async fn transaction(&mut self) -> Result<(Transaction<'_>, &mut HashMap<String, Statement>), Failure> {
         let transaction = self.client.transaction().await.map_err(|error| classify(&error))?;
         Ok((transaction, &mut self.prepared))
+    }
+
+    /// The rows of a query.
+    pub(super) async fn query(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Failure> {
+        let statement = match self.prepared.get(sql) {
+            Some(statement) => statement.clone(),
+            None => {
+                let made = self.client.prepare(sql).await.map_err(|error| classify(&error))?;
+                self.prepared.insert(sql.to_owned(), made.clone());
+                made
+            }
+        };
+        self.client.query(&statement, values).await.map_err(|error| {
+            // It may have been prepared for a table that is another by now.
+            self.prepared.clear();
+            classify(&error)
+        })
     }
 
     /// Whether it works.

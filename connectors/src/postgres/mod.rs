@@ -3,6 +3,7 @@
 
 mod client;
 mod config;
+mod lookup;
 mod request;
 mod sink;
 
@@ -11,11 +12,17 @@ use crate::kind::{self, Kind};
 /// The line of the registry.
 pub(crate) const KIND: Kind = Kind {
     name: "postgres",
-    sink: |connector, parameters, _| {
+    sink: Some(|connector, parameters, _| {
         let (connector, parameters) =
             kind::both(kind::settings::<config::Connector>(connector), kind::settings::<config::Parameters>(parameters))?;
         Ok(Box::new(sink::PostgresSink::new(connector, parameters)?))
-    },
+    }),
+    lookup: Some(|connector, parameters, _| {
+        let (connector, question) =
+            kind::both(kind::settings::<config::Connector>(connector), kind::settings::<lookup::Question>(parameters))?;
+        lookup::open(&connector, &question)
+    }),
     connector_schema: || schemars::schema_for!(config::Connector),
-    parameters_schema: || schemars::schema_for!(config::Parameters),
+    parameters_schema: Some(|| schemars::schema_for!(config::Parameters)),
+    question_schema: Some(|| schemars::schema_for!(lookup::Question)),
 };

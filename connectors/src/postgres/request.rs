@@ -17,6 +17,10 @@ impl ToSql for Parameter {
         if value.is_null() {
             return Ok(IsNull::Yes);
         }
+        // Arrays of rows are bound as JSON.
+        let parsed = value.as_text().filter(|_| matches!(ty.kind(), Kind::Array(_))).and_then(|text| serde_json::from_str(text).ok());
+        let parsed = parsed.map(Value::from_json);
+        let value = parsed.as_ref().unwrap_or(value);
         if let (Kind::Array(_), Value::Array(items), true) = (ty.kind(), value, is_binary(ty)) {
             return items.iter().cloned().map(Parameter).collect::<Vec<_>>().to_sql(ty, out);
         }

@@ -23,7 +23,7 @@ pub(super) struct PostgresSink {
     session: Option<Session>,
 }
 
-fn mark(number: usize) -> String {
+pub(super) fn mark(number: usize) -> String {
     format!("${number}")
 }
 

@@ -167,6 +167,15 @@ impl Connection {
         }
     }
 
+    /// The reply to one command.
+    pub(super) async fn ask(&mut self, command: &redis::Cmd) -> Result<Value, Failure> {
+        let answered = match self {
+            Connection::Node(connection) => command.query_async(connection).await,
+            Connection::Cluster(connection) => command.query_async(connection).await,
+        };
+        answered.map_err(|error| classify(&error))
+    }
+
     /// Asks whether the server, or every node of the cluster, is well.
     pub(super) async fn ping(&mut self) -> Result<(), Failure> {
         let ping = redis::cmd("PING");

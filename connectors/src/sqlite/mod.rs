@@ -14,11 +14,13 @@ use crate::kind::{self, Kind};
 /// The line of the registry.
 pub(crate) const KIND: Kind = Kind {
     name: "sqlite",
-    sink: |connector, parameters, data_dir| {
+    sink: Some(|connector, parameters, data_dir| {
         let (connector, parameters) =
             kind::both(kind::settings::<config::Connector>(connector), kind::settings::<config::Parameters>(parameters))?;
         Ok(Box::new(sink::SqliteSink::new(data_dir.join(connector.path), parameters)?))
-    },
+    }),
+    lookup: None,
     connector_schema: || schemars::schema_for!(config::Connector),
-    parameters_schema: || schemars::schema_for!(config::Parameters),
+    parameters_schema: Some(|| schemars::schema_for!(config::Parameters)),
+    question_schema: None,
 };

@@ -8,7 +8,7 @@ use crate::connector::{Failure, Sink};
 fn sink(folder: &std::path::Path, parameters: serde_json::Value) -> Box<dyn Sink> {
     let connector = json!({"path": "t.db"});
     let object = |value: serde_json::Value| value.as_object().cloned().expect("an object");
-    (super::KIND.sink)(&object(connector), &object(parameters), folder).expect("valid settings")
+    (super::KIND.sink.expect("it has one"))(&object(connector), &object(parameters), folder).expect("valid settings")
 }
 
 fn record(sequence: u64, row: serde_json::Value) -> Record {

@@ -1,5 +1,6 @@
 //! From the first byte of a connection to its CONNECT, all within one deadline; and the login.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,8 +9,9 @@ use std::time::Duration;
 
 use hookline_mqtt::packet::{Auth, ConnAck, Connect, Packet};
 use hookline_mqtt::{DecodeError, Properties, PropertyId, ReasonCode, Version, decode};
+use hookline_schemas::access::{Decision, Granted, Login, Request};
 use hookline_schemas::config::{PeerCert, TransportKind, WhenFull};
-use hookline_schemas::event::{About, HookPoint};
+use hookline_schemas::event::{About, Access, HookPoint};
 use hookline_schemas::ports::Outcome;
 use hookline_schemas::{Certificate, Client};
 use hookline_wire::websocket::Forwarded;
@@ -81,7 +83,7 @@ impl Listener {
             Err(_) => return self.turned(Turned::Timeout, arrived.peer, "the authentication was not completed in time"),
         };
         drop(half_open);
-        let (client, assigned) = match self.client(&connect, &arrived) {
+        let (mut client, assigned) = match self.client(&connect, &arrived) {
             Ok(client) => client,
             Err(refusal) => {
                 self.turned(Turned::Refused, arrived.peer, refusal.reason.name());
@@ -89,21 +91,27 @@ impl Listener {
             }
         };
         let mut outcome = Outcome::default();
-        // A name that can be proven cannot just be said.
-        let is_claimed = proof.is_none() && connect.username.as_deref().is_some_and(|name| self.shared.methods.know(name));
-        let is_anonymous = proof.is_none() && client.certificate.is_none() && !self.zone.limits.allow_anonymous;
-        let allowed = if is_claimed || is_anonymous { Err(ReasonCode::NotAuthorized) } else { self.log_in(&client, &mut outcome) };
+        let allowed = match self.log_in(&client, &mut outcome) {
+            Ok(()) => self.prove(&mut client, &connect, proof.is_some()).await,
+            Err(reason) => Err(reason),
+        };
         let login = About::Login {
-            reason: allowed.err().unwrap_or(ReasonCode::Success),
-            is_superuser: false,
-            is_anonymous: proof.is_none() && client.certificate.is_none(),
+            reason: allowed.as_ref().err().copied().unwrap_or(ReasonCode::Success),
+            is_superuser: allowed.as_ref().is_ok_and(|granted| granted.is_superuser),
+            is_anonymous: allowed.as_ref().map_or(proof.is_none() && client.certificate.is_none(), |granted| granted.is_anonymous),
         };
         self.shared.hooks.tell(HookPoint::ClientLogin, &client, login, &mut outcome);
-        if let Err(reason) = allowed {
-            self.shared.hooks.tell(HookPoint::ClientConnack, &client, About::Answer(reason), &mut outcome);
-            self.record(&outcome);
-            return self.answer(&mut arrived.transport, Some(connect.version), reason.into()).await;
-        }
+        let granted = match allowed {
+            Ok(granted) => granted,
+            Err(reason) => {
+                if reason != ReasonCode::Banned {
+                    self.turned(Turned::Refused, client.peer, reason.name());
+                }
+                self.shared.hooks.tell(HookPoint::ClientConnack, &client, About::Answer(reason), &mut outcome);
+                self.record(&outcome);
+                return self.answer(&mut arrived.transport, Some(connect.version), reason.into()).await;
+            }
+        };
         let transport = match arrived.transport.into_bare() {
             Ok(transport) => transport,
             Err(error) => return tracing::error!(%error, "cannot hand a connection over"),
@@ -116,12 +124,77 @@ impl Listener {
             zone: Arc::clone(&self.zone),
             throttle: self.throttle.clone(),
             assigned,
+            rights: granted.rights,
+            expires_at_ms: granted.expires_at_ms,
             proof,
             input,
             outcome,
             permit,
         };
         self.shared.mailboxes[home].post(Mail::Connection(Box::new(new)));
+    }
+
+    /// Who the client really is, and what it may do. What is known of it then goes into `client`.
+    async fn prove(&self, client: &mut Client, connect: &Connect, is_proven: bool) -> Result<Granted, ReasonCode> {
+        // A name that can be proven cannot just be said.
+        if !is_proven && connect.username.as_deref().is_some_and(|name| self.shared.methods.know(name)) {
+            return Err(ReasonCode::NotAuthorized);
+        }
+        let Some(access) = self.shared.hooks.access() else {
+            let is_anonymous = !is_proven && client.certificate.is_none();
+            if is_anonymous && !self.zone.limits.allow_anonymous {
+                return Err(ReasonCode::NotAuthorized);
+            }
+            client.mountpoint = self.mountpoint(client)?.into();
+            return Ok(Granted { is_anonymous, ..Granted::default() });
+        };
+        let granted = access
+            .log_in(Login {
+                client,
+                password: connect.password.as_deref(),
+                is_proven,
+                allow_anonymous: self.zone.limits.allow_anonymous,
+                chain: self.settings.authentication.as_deref(),
+            })
+            .await?;
+        client.attributes.clone_from(&granted.attributes);
+        if let Some(client_id) = &granted.client_id {
+            if client_id.is_empty() || client_id.len() > self.zone.limits.client_id_bytes_max {
+                return Err(ReasonCode::ClientIdentifierNotValid);
+            }
+            client.client_id = client_id.as_str().into();
+        }
+        client.mountpoint = self.mountpoint(client)?.into();
+        if let (Some(will), Some(rights)) = (&connect.will, &granted.rights) {
+            let request = Request { action: Access::Publish, topic: &will.topic, qos: will.qos, retain: will.retain };
+            if rights.decide(&request).0 != Decision::Allow {
+                return Err(ReasonCode::NotAuthorized);
+            }
+        }
+        Ok(granted)
+    }
+
+    /// What stands before all topics of a client.
+    fn mountpoint(&self, client: &Client) -> Result<String, ReasonCode> {
+        let mut mountpoint = self.settings.mountpoint.clone();
+        if !mountpoint.contains("${") {
+            return Ok(mountpoint);
+        }
+        let names = [
+            ("${clientid}".to_owned(), Some(&*client.client_id), ReasonCode::ClientIdentifierNotValid),
+            ("${username}".to_owned(), client.username.as_deref(), ReasonCode::BadUserNameOrPassword),
+        ];
+        let attributes =
+            client.attributes.iter().map(|(name, value)| (format!("${{client_attrs.{name}}}"), Some(&**value), ReasonCode::NotAuthorized));
+        for (place, name, reason) in names.into_iter().chain(attributes) {
+            if mountpoint.contains(&place) {
+                // A name with a wildcard, or with levels of its own, would lead into what is others'.
+                let name = name.filter(|name| !name.is_empty() && !name.contains(['+', '#', '/', '$'])).ok_or(reason)?;
+                mountpoint = mountpoint.replace(&place, name);
+            }
+        }
+        // An attribute that this client does not have.
+        if mountpoint.contains("${") { Err(ReasonCode::NotAuthorized) } else { Ok(mountpoint) }
     }
 
     /// What comes before MQTT: the proxy's word, TLS, WebSocket.
@@ -303,16 +376,6 @@ impl Listener {
             (Version::V5, told) if told > 0 => told,
             _ => connect.keep_alive_secs,
         };
-        let mut mountpoint = self.settings.mountpoint.clone();
-        let names = [
-            ("${clientid}", Some(client_id.as_str()), ReasonCode::ClientIdentifierNotValid),
-            ("${username}", username.as_deref(), ReasonCode::BadUserNameOrPassword),
-        ];
-        for (place, name, reason) in names.into_iter().filter(|(place, ..)| self.settings.mountpoint.contains(place)) {
-            // A name with a wildcard, or with levels of its own, would lead into what is others'.
-            let name = name.filter(|name| !name.is_empty() && !name.contains(['+', '#', '/'])).ok_or(reason)?;
-            mountpoint = mountpoint.replace(place, name);
-        }
         let client = Client {
             client_id: client_id.into(),
             username: username.map(Into::into),
@@ -326,7 +389,9 @@ impl Listener {
             receive_maximum: receive_maximum as u16,
             is_bridge: connect.is_bridge,
             zone: Arc::clone(&self.zone.name),
-            mountpoint: mountpoint.into(),
+            // It may depend on what the login tells.
+            mountpoint: "".into(),
+            attributes: BTreeMap::new(),
             certificate: arrived.certificate.clone().map(Box::new),
             properties: connect.properties.clone(),
             connected_at_ms: clock::now_ms(),

@@ -245,10 +245,11 @@ impl Rules {
         };
         let proxies = networks("proxy_protocol_from", &settings.proxy_protocol_from);
         let forwarders = networks("websocket.forwarded_from", &settings.websocket.forwarded_from);
-        let plain = settings.mountpoint.replace("${clientid}", "x").replace("${username}", "x");
+        let plain = without_attributes(&settings.mountpoint).replace("${clientid}", "x").replace("${username}", "x");
         if !plain.is_empty() && (plain.contains("${") || plain.starts_with('$') || !hookline_mqtt::topic::name_is_valid(&plain, usize::MAX))
         {
-            let problem = "must be the beginning of a topic, without wildcards; ${clientid} and ${username} are filled in";
+            let problem =
+                "must be the beginning of a topic, without wildcards; ${clientid}, ${username} and ${client_attrs.NAME} are filled in";
             errors.push(format!("mountpoint: \"{}\" {problem}", settings.mountpoint));
         }
         let mut misplaced = |is_wrong: bool, problem: &str| {
@@ -267,6 +268,16 @@ impl Rules {
         misplaced(unused, "proxy_protocol_from: has no effect without proxy_protocol = true");
         if errors.is_empty() { Ok(Rules { tls, access, proxies, forwarders }) } else { Err(errors) }
     }
+}
+
+/// A mountpoint as if every client had every attribute.
+fn without_attributes(mountpoint: &str) -> String {
+    let mut plain = mountpoint.to_owned();
+    while let Some((before, after)) = plain.split_once("${client_attrs.") {
+        let Some((_, rest)) = after.split_once('}') else { break };
+        plain = format!("{before}x{rest}");
+    }
+    plain
 }
 
 /// What is wrong with the settings of a listener, each with its key.

@@ -96,7 +96,8 @@ impl World {
         if store.findings().lost_writes > 0 || store.findings().lost_records > 0 {
             self.model.violations.push(format!("the store has lost what was synced: {:?}", store.findings()));
         }
-        let shared = share(&self.config, &store, Hooks::new("sim", Vec::new()), WORKERS).expect("a valid configuration");
+        let shared = share(&self.config, &store, Hooks::new("sim", Vec::new()), WORKERS, crate::renewal::channel().0)
+            .expect("a valid configuration");
         let counters: Vec<Arc<Counters>> = (0..WORKERS).map(|_| Arc::default()).collect();
         let worker = |number: usize| Worker::new(number as u16, Arc::clone(&shared), Arc::clone(&counters[number])).expect("a worker");
         let mut workers: Vec<Worker> = (0..WORKERS).map(worker).collect();
@@ -147,6 +148,8 @@ impl World {
             zone: Arc::clone(&broker.shared.zones.default),
             throttle: None,
             assigned: false,
+            rights: None,
+            expires_at_ms: None,
             proof: None,
             input: Vec::new(),
             outcome: Outcome::default(),

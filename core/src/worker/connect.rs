@@ -262,6 +262,8 @@ impl Worker {
             self.timers.set(self.now + limit, Due::KeepAlive(key));
         }
         self.start_retries(key);
+        self.watch_rights(key);
+        self.end_forbidden_subscriptions(key);
         self.subscribe_for(&client, session);
         self.pump(session);
         self.handle_early_input(key);

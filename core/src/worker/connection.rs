@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use hookline_mqtt::packet::Ack;
 use hookline_mqtt::{DecodeError, Properties, PropertyId, ReasonCode, Version, decode};
 use hookline_schemas::Client;
+use hookline_schemas::access::Rights;
 use hookline_schemas::config::DurabilityLevel;
 use rustix::event::epoll::{self, EventFlags};
 
@@ -64,6 +65,12 @@ pub(super) struct Connection {
     /// Answers to publishes that wait for a sink, or for those before them.
     pub(super) awaiting: VecDeque<Awaiting>,
     pub(super) last_heard: Instant,
+    /// What the client may do; `None`: everything.
+    pub(super) rights: Option<Arc<dyn Rights>>,
+    /// When it has to go, milliseconds since the Unix epoch.
+    pub(super) expires_at_ms: Option<u64>,
+    /// A subscription was taken from it: what still waits is looked at before it is sent.
+    pub(super) checks_deliveries: bool,
     /// The name that it has proven in steps.
     pub(super) proven: Option<Box<str>>,
     /// A re-authentication under way.
@@ -118,7 +125,7 @@ const READS_MAX: usize = 8;
 
 impl Connection {
     pub(super) fn new(new: NewConnection, session: Key, now: Instant) -> Connection {
-        let NewConnection { transport, connect, client, zone, throttle, input, permit, proof, .. } = new;
+        let NewConnection { transport, connect, client, zone, throttle, input, permit, proof, rights, expires_at_ms, .. } = new;
         let limits = &zone.limits;
         let number = |id| connect.properties.number(id);
         let aliases_out_max = number(PropertyId::TopicAliasMaximum).unwrap_or(0).min(limits.topic_alias_out_max.into()) as u16;
@@ -151,6 +158,9 @@ impl Connection {
             unacknowledged: 0,
             awaiting: VecDeque::new(),
             last_heard: now,
+            rights,
+            expires_at_ms,
+            checks_deliveries: false,
             proven: proof.map(|proof| proof.username.into()),
             exchange: None,
             limits: is_limited.then(|| Box::new(rates)),

@@ -184,6 +184,10 @@ impl Worker {
         if is_expired(&message) {
             return self.give_up(session, &message, bytes, DropReason::Expired);
         }
+        if self.is_withheld(key, &message.topic) {
+            return self.give_up(session, &message, bytes, DropReason::Refused);
+        }
+        let Some(resident) = self.sessions.get_mut(session) else { return };
         let packet_id = resident.session.inflight.next_packet_id();
         let header = header(&message, qos, flags, packet_id, dup || flags & flags::REPEATED != 0);
         if !self.send_publish(key, session, &message, header, identifiers) {

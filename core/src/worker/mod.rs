@@ -17,6 +17,7 @@ mod input;
 mod publish;
 mod resting;
 mod retained;
+mod rights;
 mod shared;
 mod subscribe;
 mod sys;
@@ -31,11 +32,12 @@ use std::time::{Duration, Instant};
 
 use hookline_mqtt::packet::Will;
 use hookline_schemas::config::{AutoSubscribe, Delayed, SlowSubscribers, Sys};
-use hookline_schemas::event::{About, Access, HookPoint};
+use hookline_schemas::event::{About, HookPoint};
 use hookline_schemas::ports::Outcome;
 use hookline_schemas::{Client, Message, QueueId};
 use parking_lot::Mutex;
 use rustix::event::{Timespec, epoll};
+use tokio::sync::mpsc;
 
 use crate::alarms::Alarms;
 use crate::authentication::Methods;
@@ -44,6 +46,7 @@ use crate::clock;
 use crate::hooks::Hooks;
 use crate::mailbox::{Mail, Mailbox};
 use crate::metrics::{Counters, Strangers};
+use crate::renewal::Renewal;
 use crate::retained::Retained;
 use crate::rewrite::Rewrites;
 use crate::router::{Address, Member, RouteCache, Router};
@@ -85,6 +88,8 @@ pub(crate) struct Shared {
     pub(crate) router: Router,
     pub(crate) retained: Retained,
     pub(crate) hooks: Hooks,
+    /// Asks anew what clients may do.
+    pub(crate) renewals: mpsc::Sender<Renewal>,
     pub(crate) mailboxes: Vec<Arc<Mailbox>>,
     /// Distinguishes the message ids of this start from those of all others.
     pub(crate) boot: u32,
@@ -355,6 +360,8 @@ impl Worker {
                 let nobody = Client::internal("$alarms");
                 self.tell(point, &nobody, About::Alarm(&alarm));
             }
+            Mail::Rights { connection, rights } => self.set_rights(connection, rights),
+            Mail::RenewRights => self.renew_all_rights(),
             Mail::Durable => {}
             Mail::Stop => self.stop(),
         }
@@ -389,15 +396,6 @@ impl Worker {
         let refused = outcome.refused();
         drop(self.take_outcome(&mut outcome, Admission::Open));
         self.outcome = outcome;
-        refused
-    }
-
-    /// Asks hooks whether a client may do that, and tells them what came of it: the reason, where it may not.
-    fn authorize(&mut self, client: &Client, action: Access, topic: &str) -> Option<hookline_mqtt::ReasonCode> {
-        let refused = self.ask(HookPoint::ClientAuthorize, client, About::Access { action, topic });
-        Counters::count(if refused.is_some() { &self.counters.denied } else { &self.counters.allowed });
-        let source = if refused.is_some() { "hook" } else { "default" };
-        self.tell(HookPoint::ClientDecided, client, About::Decided { action, topic, is_allowed: refused.is_none(), source });
         refused
     }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use hookline_mqtt::packet::{Ack, AckKind, Publish};
 use hookline_mqtt::{DecodeError, Properties, PropertyId, QoS, ReasonCode, Version, topic};
+use hookline_schemas::access::Request;
 use hookline_schemas::config::{DurabilityLevel, Mqtt, RewriteAction, WhenFull};
 use hookline_schemas::event::{About, Access, DropReason, HookPoint};
 use hookline_schemas::gate::Verdict;
@@ -69,7 +70,7 @@ impl Worker {
         } else if name.starts_with(SYS) {
             Some(ReasonCode::NotAuthorized)
         } else {
-            self.authorize(&client, Access::Publish, name)
+            self.authorize(key, &client, &Request { action: Access::Publish, topic: name, qos: publish.qos, retain: publish.retain })
         };
         let mut name = self.shared.rewrites.apply(RewriteAction::Publish, name, &client);
         if !client.mountpoint.is_empty() || !delay.is_empty() {

@@ -6,6 +6,7 @@ use hookline_mqtt::packet::{RetainHandling, SubAck, Subscribe, SubscribeFilter, 
 use hookline_mqtt::topic::{self, Subscription};
 use hookline_mqtt::{DecodeError, Properties, PropertyId, QoS, ReasonCode, Version};
 use hookline_schemas::Client;
+use hookline_schemas::access::Request;
 use hookline_schemas::config::{Mqtt, RewriteAction};
 use hookline_schemas::event::{About, Access, HookPoint};
 
@@ -118,7 +119,8 @@ impl Worker {
         }
         let about = About::Subscription { filter: &asked.filter, options: asked.options, properties };
         let filter = subscription.filter();
-        Ok(self.authorize(client, Access::Subscribe, filter).or_else(|| self.ask(HookPoint::ClientSubscribe, client, about)))
+        let request = Request { action: Access::Subscribe, topic: filter, qos: asked.options.qos, retain: false };
+        Ok(self.authorize(key, client, &request).or_else(|| self.ask(HookPoint::ClientSubscribe, client, about)))
     }
 
     fn subscribe(
@@ -282,7 +284,12 @@ impl Worker {
     }
 
     fn unsubscribe(&mut self, client: &Client, session: Key, filter: String, properties: &Properties) -> ReasonCode {
-        let filter = &*self.rewritten(client, filter);
+        let filter = self.rewritten(client, filter);
+        self.unsubscribe_as_held(client, session, &filter, properties)
+    }
+
+    /// Ends a subscription, by the filter that the session has.
+    pub(super) fn unsubscribe_as_held(&mut self, client: &Client, session: Key, filter: &str, properties: &Properties) -> ReasonCode {
         let options = self.sessions.get(session).and_then(|resident| resident.session.subscriptions.get(filter)).map(|held| held.options);
         let about = About::Subscription { filter, options: options.unwrap_or_default(), properties };
         self.tell(HookPoint::ClientUnsubscribe, client, about);

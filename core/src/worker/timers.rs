@@ -25,6 +25,10 @@ pub(super) enum Due {
     Delivery(Key),
     /// A session that rests may be at its end.
     Resting(QueueId),
+    /// What a client may do is to be asked for anew.
+    Rights(Key),
+    /// The proof of a client may have run out.
+    Expiry(Key),
     /// Hooks want to be told the time.
     Tick,
 }
@@ -98,6 +102,8 @@ impl Worker {
                 Due::Retry(key) => connections.get(key).is_some() && seen.insert((2, key)),
                 Due::Session(key) => sessions.get(key).is_some() && seen.insert((3, key)),
                 Due::Delivery(key) => connections.get(key).is_some() && seen.insert((4, key)),
+                Due::Rights(key) => connections.get(key).is_some() && seen.insert((5, key)),
+                Due::Expiry(key) => connections.get(key).is_some() && seen.insert((6, key)),
                 Due::Resting(queue) => self.resting.contains(&queue),
                 Due::Tick => true,
             });
@@ -110,6 +116,8 @@ impl Worker {
                 Due::Resume(connection) => self.resume_reading(connection),
                 Due::Retry(connection) => self.retry(connection),
                 Due::Resting(queue) => self.check_resting(queue),
+                Due::Rights(connection) => self.renew_rights(connection),
+                Due::Expiry(connection) => self.end_expired(connection),
                 Due::Tick => self.tick(),
                 Due::Delivery(connection) => self.check_deadline(connection),
             }

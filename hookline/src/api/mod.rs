@@ -1,6 +1,7 @@
 //! The REST API, under /api/v5. For now it listens on the socket in the data folder only, and has what the commands need. Answers are
 //! JSON; what was refused is `{"code": …, "message": …}`.
 
+pub(crate) mod access;
 pub(crate) mod actions;
 mod answer;
 pub(crate) mod dead_letters;
@@ -15,12 +16,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use hookline_core::store::Store;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+pub(crate) use access::Clients;
 pub(crate) use actions::is_paused;
 use answer::Answer;
 pub(crate) use answer::{Code, Problem};
@@ -44,6 +46,7 @@ struct Shared {
     store: Arc<Store>,
     /// The rules and actions of the configuration.
     running: Arc<Running>,
+    clients: Arc<Clients>,
     /// Held by what reads or writes the whole store: one at a time.
     whole_store: Arc<tokio::sync::Mutex<()>>,
     /// The broker stops: what takes long is to end.
@@ -52,13 +55,19 @@ struct Shared {
 
 impl Api {
     /// Starts to listen in the data folder, whose store this process has open. Without the socket the broker serves all the same.
-    pub(crate) fn start(data_dir: &Path, store: Arc<Store>, running: Running) -> Option<Api> {
+    pub(crate) fn start(data_dir: &Path, store: Arc<Store>, running: Running, clients: Clients) -> Option<Api> {
         let listening = socket::listen(data_dir).inspect_err(|problem| {
             tracing::warn!(problem, "commands (hookline ctl, hookline store, hookline dlq) cannot reach this broker: it has no socket");
         });
         let (listener, file) = listening.ok()?;
         let stopping = Arc::new(AtomicBool::new(false));
-        let shared = Shared { store, running: Arc::new(running), whole_store: Arc::default(), stopping: Arc::clone(&stopping) };
+        let shared = Shared {
+            store,
+            running: Arc::new(running),
+            clients: Arc::new(clients),
+            whole_store: Arc::default(),
+            stopping: Arc::clone(&stopping),
+        };
         let stop = watch::Sender::new(false);
         let mut stopped = stop.subscribe();
         let server = axum::serve(listener, router(shared)).with_graceful_shutdown(async move {
@@ -132,6 +141,10 @@ fn router(shared: Shared) -> Router {
         .route("/actions/{action}", get(actions::get_one))
         .route("/actions/{action}/pause", post(actions::post_pause))
         .route("/actions/{action}/resume", post(actions::post_resume))
+        .route("/access", get(access::get_stats))
+        .route("/authorization/cache", delete(access::delete_cache))
+        .route(access::USERS, get(access::get_users).post(access::post_user))
+        .route(&format!("{}/{{user}}", access::USERS), delete(access::delete_user))
         .route(letters, get(dead_letters::get_all).delete(dead_letters::delete_all))
         .route(&format!("{letters}/replay"), post(dead_letters::post_replay_all))
         .route(&format!("{letters}/{{sequence}}"), get(dead_letters::get_one).delete(dead_letters::delete_one))

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::ConfigArguments;
 use super::reach::{exit_code, running};
 use super::report::{one_line, size};
+use super::users::{self, Users};
 use crate::api::actions::ActionInfo;
 use crate::api::rule_metrics::{LastError, PAGE_MAX, RuleInfo, RuleMetrics, Rules};
 use crate::control::encode;
@@ -35,6 +36,19 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// The users in the store
+    Users {
+        #[command(subcommand)]
+        command: Users,
+    },
+    /// What the systems were asked that know users and permissions
+    Access {
+        /// Ask for the permissions of all connected clients anew, now
+        #[arg(long)]
+        refresh: bool,
+        #[command(flatten)]
+        common: Common,
+    },
     /// Let an action rest: its records wait, also over a restart, until it is resumed
     Pause {
         /// The action
@@ -52,16 +66,16 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
-struct Common {
+pub(super) struct Common {
     #[command(flatten)]
-    config: ConfigArguments,
+    pub(super) config: ConfigArguments,
     /// The form of what is printed
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    output: Output,
+    pub(super) output: Output,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
+pub(super) enum Output {
     /// For people
     Table,
     /// As the API has it
@@ -84,6 +98,8 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Rules { name: Some(name), common } => rule(common, &name),
         Command::Actions { name: None, common } => actions(common),
         Command::Actions { name: Some(name), common } => action(common, &name),
+        Command::Users { command } => users::users(command),
+        Command::Access { refresh, common } => users::access(common, refresh),
         Command::Pause { name, common } => set_paused(common, &name, "pause"),
         Command::Resume { name, common } => set_paused(common, &name, "resume"),
     };
@@ -219,7 +235,7 @@ fn why(action: &ActionInfo) -> String {
     }
 }
 
-fn print_json<T: Serialize>(value: &T) -> anyhow::Result<()> {
+pub(super) fn print_json<T: Serialize>(value: &T) -> anyhow::Result<()> {
     println!("{}", serde_json::to_string_pretty(value)?);
     Ok(())
 }

@@ -8,6 +8,7 @@ mod report;
 mod rule;
 mod store;
 mod subscribe;
+mod users;
 
 pub(crate) use rule::events as rule_events;
 

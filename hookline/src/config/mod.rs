@@ -124,7 +124,8 @@ pub(crate) fn schemas() -> BTreeMap<String, String> {
     let mut schemas = BTreeMap::from([("config.json".to_owned(), schemars::schema_for!(Config))]);
     for kind in hookline_connectors::REGISTRY {
         schemas.insert(format!("connector-{}.json", kind.name), (kind.connector_schema)());
-        schemas.insert(format!("action-{}.json", kind.name), (kind.parameters_schema)());
+        schemas.extend(kind.parameters_schema.map(|schema| (format!("action-{}.json", kind.name), schema())));
+        schemas.extend(kind.question_schema.map(|schema| (format!("question-{}.json", kind.name), schema())));
     }
     let text = |schema| serde_json::to_string_pretty(&schema).expect("a schema is plain JSON") + "\n";
     schemas.into_iter().map(|(name, schema)| (name, text(schema))).collect()

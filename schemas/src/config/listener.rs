@@ -109,8 +109,10 @@ pub struct Listener {
     pub messages_per_sec: u32,
     /// Bytes that all clients of the listener together may send in a second, in the same way. 0 is no limit.
     pub bytes_per_sec: u64,
+    /// The names of the authenticators that its clients are asked by, in this order; without it, all of `[[authentication]]`.
+    pub authentication: Option<Vec<String>>,
     /// Stands before every topic that a client of this listener publishes or subscribes to, and is cut off what it is sent.
-    /// `${clientid}` and `${username}` are filled in; a client whose name is empty or has a wildcard or slash is refused then.
+    /// `${clientid}`, `${username}` and `${client_attrs.NAME}` are filled in; a client whose name is empty or has a wildcard or slash is refused then.
     pub mountpoint: String,
     /// Who may connect, by address: rules such as `allow 10.0.0.0/8`, `deny 192.168.7.1` and `deny all`; the first that matches
     /// counts, and where none does, the client may.
@@ -137,6 +139,7 @@ impl Default for Listener {
             connects_per_sec: 0,
             messages_per_sec: 0,
             bytes_per_sec: 0,
+            authentication: None,
             mountpoint: String::new(),
             access: Vec::new(),
             proxy_protocol: false,

@@ -1,5 +1,6 @@
 //! The configuration file. The doc comments here are the manual: the JSON Schema is made from them.
 
+mod access;
 mod action;
 mod listener;
 mod mqtt;
@@ -14,6 +15,10 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use access::{
+    AccessRule, Algorithm, Authenticator, AuthenticatorType, Authorization, AuthorizationSource, Backend, DenyAction, Jwks, Jwt, MacFun,
+    OnFailure, PasswordHash, Permission, RuleAccess, SaltPosition, SourceType, TokenPlace, UserFields,
+};
 pub use action::{
     Action, BuiltIn, ConditionalAction, Connector, Delivery, FlagOrTemplate, NumberOrTemplate, QueueBounds, Rule, RuleAction, RuleEngine,
     RuleWindow, WhenFull,
@@ -45,6 +50,10 @@ pub struct Config {
     pub auto_subscribe: Vec<AutoSubscribe>,
     /// Who may not connect.
     pub banned: Vec<Ban>,
+    /// Ways to prove who a client is, in their order.
+    pub authentication: Vec<Authenticator>,
+    /// What clients may do.
+    pub authorization: Authorization,
     /// Enhanced authentication.
     pub scram: Scram,
     /// Delayed messages.

@@ -19,8 +19,9 @@ pub struct Mqtt {
     pub connect_bytes_max: usize,
     /// The longest client identifier, bytes.
     pub client_id_bytes_max: usize,
-    /// Whether clients may come in that have proven nothing. Where not, they must authenticate by SCRAM or show a valid
-    /// certificate; others are refused (0x87).
+    /// Whether clients may come in that have proven nothing. Where there are authenticators (`[[authentication]]`), that are clients which
+    /// say no user name. Where not, clients must prove who they are: by an authenticator, by SCRAM, or by a certificate where there are no
+    /// authenticators; others are refused (0x87).
     pub allow_anonymous: bool,
     /// Take the user name, where there is one, as the client identifier.
     pub username_as_client_id: bool,

@@ -40,7 +40,7 @@ pub enum About<'a> {
     /// A login that was decided.
     Login { reason: ReasonCode, is_superuser: bool, is_anonymous: bool },
     /// A request to publish or subscribe that was decided, and by what.
-    Decided { action: Access, topic: &'a str, is_allowed: bool, source: &'static str },
+    Decided { action: Access, topic: &'a str, is_allowed: bool, source: &'a str },
     /// Something that an operator should know of, or that is over.
     Alarm(&'a Alarm),
     /// A subscription that is asked for, made or ended.

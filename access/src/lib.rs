@@ -1,0 +1,277 @@
+//! Who may: the chain of authenticators that a client goes through, and the permissions that it gets.
+//!
+//! In: a client with what it says to prove itself.
+//! Out: what was granted, or the reason of a refusal.
+//!
+//! Backends are asked when a client comes in, and for its permissions now and then while it is connected; what a message may do is decided
+//! from memory. A backend that fails refuses, and never opens.
+
+mod acl;
+mod authenticator;
+mod file;
+mod guard;
+mod mosquitto;
+mod password;
+mod rule;
+mod token;
+mod users;
+
+use std::sync::Arc;
+
+use hookline_mqtt::ReasonCode;
+use hookline_schemas::access::{AccessControl, Granted, Login, Lookup, Rights};
+use hookline_schemas::config::{AccessRule, Authorization, AuthorizationSource, Config, SourceType};
+use hookline_schemas::ports::{BoxFuture, StateStore};
+use hookline_schemas::{Client, Value};
+use tokio::sync::Semaphore;
+
+use acl::{Acl, Form};
+use authenticator::{Authenticator, Proven, Verdict, row};
+use file::Watched;
+pub use guard::BackendStats;
+use guard::{Guard, Unanswered};
+pub use password::{HashError, hash, verify};
+use rule::{ClientRights, Group, Rule};
+pub use users::{BuiltIn, User};
+
+/// A condition over what is known of a client.
+pub type Condition = Box<dyn Fn(&Value) -> bool + Send + Sync>;
+
+/// A question that a connector has made.
+pub struct NewLookup {
+    pub lookup: Arc<dyn Lookup>,
+    /// The kind of the connector.
+    pub kind: &'static str,
+}
+
+/// Makes a question of the settings of an authenticator or source.
+pub type MakeLookup<'a> = &'a dyn Fn(&str, &serde_json::Map<String, serde_json::Value>) -> Result<NewLookup, Vec<String>>;
+
+/// What authenticators and sources are made with.
+#[derive(Clone)]
+pub struct Setup<'a> {
+    pub users: BuiltIn,
+    pub lookup: MakeLookup<'a>,
+    /// Reads a condition.
+    pub condition: &'a dyn Fn(&str) -> Result<Condition, String>,
+}
+
+impl<'a> Setup<'a> {
+    /// With the users of a store.
+    pub fn new(store: Arc<dyn StateStore>, lookup: MakeLookup<'a>, condition: &'a dyn Fn(&str) -> Result<Condition, String>) -> Setup<'a> {
+        Setup { users: BuiltIn::new(store), lookup, condition }
+    }
+}
+
+/// Who may, by a configuration.
+pub struct Access {
+    chain: Vec<Authenticator>,
+    sources: Vec<Source>,
+    settings: Authorization,
+}
+
+struct Source {
+    name: Arc<str>,
+    from: From,
+}
+
+enum From {
+    Rules(Vec<Rule>),
+    File(Watched<Vec<Rule>>),
+    Backend { guard: Guard, form: Form },
+}
+
+impl Access {
+    /// Reads a configuration. `None`: there is nothing in it, and everybody may.
+    ///
+    /// # Errors
+    /// Everything that is wrong, each with its path.
+    pub fn new(config: &Config, setup: &Setup<'_>) -> Result<Option<Access>, Vec<String>> {
+        let mut errors = Vec::new();
+        let hashing = Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)));
+        let mut chain: Vec<Authenticator> = Vec::new();
+        for (place, settings) in config.authentication.iter().enumerate() {
+            if chain.iter().any(|other| other.settings.name == settings.name) {
+                errors.push(format!("authentication[{place}].name: there is another \"{}\"", settings.name));
+            }
+            match Authenticator::new(settings, setup, &hashing) {
+                Ok(authenticator) => chain.push(authenticator),
+                Err(problems) => errors.extend(problems.into_iter().map(|problem| format!("authentication[{place}].{problem}"))),
+            }
+        }
+        for (kind, name, listener) in config.listeners.enabled() {
+            for wanted in listener.authentication.iter().flatten() {
+                if !config.authentication.iter().any(|settings| settings.name == *wanted) {
+                    errors.push(format!("listeners.{}.{name}.authentication: there is no \"{wanted}\" in [[authentication]]", kind.name()));
+                }
+            }
+        }
+        let mut sources = Vec::new();
+        for (place, settings) in config.authorization.sources.iter().enumerate().filter(|(_, settings)| settings.enable) {
+            match Source::new(settings, setup) {
+                Ok(source) => sources.push(source),
+                Err(problems) => errors.extend(problems.into_iter().map(|problem| format!("authorization.sources[{place}].{problem}"))),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let is_nothing = chain.is_empty() && sources.is_empty();
+        Ok((!is_nothing).then(|| Access { chain, sources, settings: config.authorization.clone() }))
+    }
+
+    /// What the backends were asked, by the names of their authenticators and sources.
+    pub fn stats(&self) -> Vec<(String, BackendStats)> {
+        let chain =
+            self.chain.iter().filter_map(|authenticator| Some((authenticator.settings.name.clone(), authenticator.guard()?.stats())));
+        let sources = self.sources.iter().filter_map(|source| match &source.from {
+            From::Backend { guard, .. } => Some((source.name.to_string(), guard.stats())),
+            _ => None,
+        });
+        chain.chain(sources).collect()
+    }
+
+    /// Forgets every answer that is remembered.
+    pub fn forget(&self) {
+        self.chain.iter().filter_map(Authenticator::guard).for_each(Guard::forget);
+        for source in &self.sources {
+            if let From::Backend { guard, .. } = &source.from {
+                guard.forget();
+            }
+        }
+    }
+
+    async fn prove(&self, login: &Login<'_>) -> Result<(Proven, bool), ReasonCode> {
+        if login.is_proven {
+            return Ok((Proven::default(), false));
+        }
+        let in_turn: Vec<&Authenticator> = match login.chain {
+            None => self.chain.iter().collect(),
+            Some(names) => {
+                names.iter().filter_map(|name| self.chain.iter().find(|authenticator| authenticator.settings.name == *name)).collect()
+            }
+        };
+        for authenticator in &in_turn {
+            match authenticator.judge(login).await {
+                Verdict::Allow(proven) => return Ok((proven, false)),
+                Verdict::Deny(reason) => return Err(reason),
+                Verdict::Ignore => {}
+            }
+        }
+        let client = login.client;
+        // Without authenticators a name cannot be proven, and a valid certificate is enough.
+        let says_nothing = in_turn.is_empty() || client.username.as_deref().is_none_or(str::is_empty);
+        if in_turn.is_empty() && client.certificate.is_some() {
+            return Ok((Proven::default(), false));
+        }
+        if login.allow_anonymous && says_nothing { Ok((Proven::default(), true)) } else { Err(ReasonCode::NotAuthorized) }
+    }
+
+    /// The permissions of all sources for a client; and whether any of them comes from outside.
+    async fn groups(&self, client: &Client) -> Result<Vec<Group>, Unanswered> {
+        let mut groups = Vec::with_capacity(self.sources.len());
+        for source in &self.sources {
+            groups.push(match &source.from {
+                From::Rules(rules) => Group::new(&source.name, rules, false, client),
+                From::File(file) => Group::new(&source.name, &file.get(), false, client),
+                From::Backend { guard, form } => {
+                    let found = guard.ask(&row(client, None)).await?;
+                    let Acl { rules, is_closed } = acl::read(*form, &found).map_err(|problem| {
+                        tracing::error!(source = &*source.name, client = %client.client_id, problem, "permissions that make no sense; nothing is allowed by them");
+                        Unanswered::Failed(problem)
+                    })?;
+                    Group::new(&source.name, &rules, is_closed, client)
+                }
+            });
+        }
+        Ok(groups)
+    }
+
+    fn rights(&self, own: Option<Group>, groups: Vec<Group>) -> Arc<dyn Rights> {
+        let changes = self.sources.iter().any(|source| !matches!(source.from, From::Rules(_)));
+        // Files are looked at every second, others as often as the settings say.
+        let asks = self.sources.iter().any(|source| matches!(source.from, From::Backend { .. }));
+        let valid_secs = match (changes, asks) {
+            (false, _) => 0,
+            (true, false) => 1,
+            (true, true) => self.settings.refresh_secs.max(1),
+        };
+        let Authorization { no_match, deny_action, .. } = self.settings;
+        Arc::new(ClientRights { own, groups, no_match, deny_action, valid_secs })
+    }
+}
+
+impl Source {
+    fn new(settings: &AuthorizationSource, setup: &Setup<'_>) -> Result<Source, Vec<String>> {
+        let one = |key: &str, problem: String| vec![format!("{key}: {problem}")];
+        let path = || settings.path.as_deref().ok_or_else(|| one("path", "missing".into()));
+        let from = match (settings.kind, &settings.connector) {
+            (SourceType::Rules, Some(connector)) => {
+                let NewLookup { lookup, kind } = (setup.lookup)(connector, &settings.parameters)?;
+                let form = match kind {
+                    "redis" => Form::ByTopic,
+                    "ldap" => Form::Attributes,
+                    "http" => Form::Answer,
+                    _ => Form::Rows,
+                };
+                From::Backend { guard: Guard::new(&settings.name, lookup, &settings.backend), form }
+            }
+            (_, Some(_)) => return Err(one("connector", "has no effect beside this type".into())),
+            (SourceType::Rules, None) => {
+                let read = settings.rules.iter().enumerate();
+                let rules = read.map(|(place, rule)| Rule::new(rule).map_err(|problem| one(&format!("rules[{place}]"), problem)));
+                From::Rules(rules.collect::<Result<_, _>>()?)
+            }
+            (SourceType::File, None) => From::File(Watched::open(path()?, read_rules).map_err(|problem| one("path", problem))?),
+            (SourceType::Mosquitto, None) => From::File(Watched::open(path()?, mosquitto::read).map_err(|problem| one("path", problem))?),
+        };
+        Ok(Source { name: settings.name.as_str().into(), from })
+    }
+}
+
+/// Reads a file with `[[rules]]`. An empty one is a mistake: it would take every permission away.
+fn read_rules(text: &str) -> Result<Vec<Rule>, String> {
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct File {
+        rules: Vec<AccessRule>,
+    }
+    let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
+    let read = file.rules.iter().enumerate();
+    let rules: Vec<Rule> =
+        read.map(|(place, rule)| Rule::new(rule).map_err(|problem| format!("rules[{place}].{problem}"))).collect::<Result<_, _>>()?;
+    if rules.is_empty() { Err("there is no rule in it".to_owned()) } else { Ok(rules) }
+}
+
+impl AccessControl for Access {
+    fn log_in<'a>(&'a self, login: Login<'a>) -> BoxFuture<'a, Result<Granted, ReasonCode>> {
+        Box::pin(async move {
+            let (proven, is_anonymous) = self.prove(&login).await?;
+            let Proven { is_superuser, client_id, attributes, expires_at_ms, acl } = proven;
+            let mut granted = Granted { is_superuser, is_anonymous, client_id, attributes, expires_at_ms, rights: None };
+            if is_superuser || (self.sources.is_empty() && acl.is_none()) {
+                return Ok(granted);
+            }
+            // Permissions are for who the client is now.
+            let mut client = login.client.clone();
+            client.attributes.clone_from(&granted.attributes);
+            if let Some(client_id) = &granted.client_id {
+                client.client_id = client_id.as_str().into();
+            }
+            let own = acl.map(|acl| Group::new(&"login".into(), &acl.rules, acl.is_closed, &client));
+            let groups = self.groups(&client).await.map_err(|unanswered| match unanswered {
+                Unanswered::Busy => ReasonCode::ServerBusy,
+                Unanswered::Failed(_) => ReasonCode::ServerUnavailable,
+            })?;
+            granted.rights = Some(self.rights(own, groups));
+            Ok(granted)
+        })
+    }
+
+    fn renew<'a>(&'a self, client: &'a Client, rights: &'a Arc<dyn Rights>) -> BoxFuture<'a, Option<Arc<dyn Rights>>> {
+        Box::pin(async move {
+            let own = rights.as_any().downcast_ref::<ClientRights>()?.own.clone();
+            Some(self.rights(own, self.groups(client).await.ok()?))
+        })
+    }
+}

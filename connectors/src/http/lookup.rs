@@ -1,0 +1,76 @@
+//! Questions: a request, whose status and JSON body are the answer.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hookline_schemas::access::{Lookup, LookupError};
+use hookline_schemas::ports::BoxFuture;
+use hookline_schemas::{Map, Record, Value};
+use reqwest::Client;
+use tokio::sync::{Mutex, OnceCell};
+
+use super::client;
+use super::config::{Auth, Connector, Parameters};
+use super::request::Request;
+use super::sink::authorized;
+use super::token::Token;
+use crate::connector::Failure;
+use crate::kind::SettingsError;
+
+struct HttpLookup {
+    connector: Connector,
+    parameters: Parameters,
+    request: Request,
+    data_dir: PathBuf,
+    client: OnceCell<Client>,
+    token: Mutex<Option<Token>>,
+}
+
+impl HttpLookup {
+    /// A token that lasts, where one is needed.
+    async fn token(&self, client: &Client) -> Result<Option<Token>, Failure> {
+        let Some(Auth::Oauth2(settings)) = &self.connector.auth else { return Ok(None) };
+        let mut token = self.token.lock().await;
+        if token.as_ref().is_none_or(|token| !token.is_fresh()) {
+            *token = Some(Token::fetch(client, settings).await?);
+        }
+        Ok(token.clone())
+    }
+}
+
+pub(super) fn open(connector: Connector, parameters: Parameters, data_dir: &Path) -> Result<Arc<dyn Lookup>, Vec<SettingsError>> {
+    let request = Request::new(&connector, &parameters)?;
+    Ok(Arc::new(HttpLookup {
+        connector,
+        parameters,
+        request,
+        data_dir: data_dir.to_owned(),
+        client: OnceCell::new(),
+        token: Mutex::default(),
+    }))
+}
+
+impl Lookup for HttpLookup {
+    fn ask<'a>(&'a self, row: &'a Value) -> BoxFuture<'a, Result<Vec<Value>, LookupError>> {
+        Box::pin(async move {
+            let failed = |problem: String| LookupError(problem);
+            let client = self.client.get_or_try_init(|| client::open(&self.connector, &self.data_dir)).await;
+            let client = client.map_err(|failure| failed(failure.to_string()))?;
+            let record = Record { sequence: 0, hookline_id: String::new(), bytes: 0, row: row.clone() };
+            let prepared = self.request.prepare(std::slice::from_ref(&record)).map_err(failed)?;
+            let mut request = client.request(self.parameters.method.into(), prepared.url).headers(prepared.headers);
+            if let Some(body) = prepared.body {
+                request = request.body(body);
+            }
+            let token = self.token(client).await.map_err(|failure| failed(failure.to_string()))?;
+            let request = authorized(self.connector.auth.as_ref(), token.as_ref(), request);
+            let mut response = request.send().await.map_err(|error| failed(format!("http: {}", client::explain(&error))))?;
+            let status = response.status().as_u16();
+            let body = client::body(&mut response).await;
+            let mut answer = Map::new();
+            answer.push_new("status", Value::Int(status.into()));
+            answer.push_new("body", serde_json::from_slice(&body).map_or(Value::Null, Value::from_json));
+            Ok(vec![Value::Map(answer)])
+        })
+    }
+}

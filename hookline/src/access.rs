@@ -1,0 +1,62 @@
+//! Who may, put together from the configuration: questions by the connectors, conditions by the rules.
+
+use std::sync::Arc;
+
+use hookline_access::{Access, Condition, NewLookup, Setup};
+use hookline_connectors::registry;
+use hookline_rules::Statement;
+use hookline_rules::error::did_you_mean;
+use hookline_schemas::config::Config;
+use hookline_schemas::ports::{KeyValue, QueueError, StateStore};
+use serde_json::{Map, Value as Json};
+
+use crate::serve::settings_error;
+
+/// Makes what decides about clients; `None`: nothing does.
+///
+/// # Errors
+/// Everything that is wrong, each with its path.
+pub(crate) fn open(config: &Config, store: Arc<dyn StateStore>) -> Result<Option<Arc<Access>>, Vec<String>> {
+    let lookup = |connector: &str, parameters: &Map<String, Json>| question(config, connector, parameters);
+    let access = Access::new(config, &Setup::new(store, &lookup, &condition))?;
+    Ok(access.map(Arc::new))
+}
+
+/// What is wrong with the settings.
+pub(crate) fn check(config: &Config) -> Vec<String> {
+    open(config, Arc::new(Nowhere)).err().unwrap_or_default()
+}
+
+fn question(config: &Config, name: &str, parameters: &Map<String, Json>) -> Result<NewLookup, Vec<String>> {
+    let Some(connector) = config.connectors.get(name) else {
+        let hint = did_you_mean(name, config.connectors.keys().map(String::as_str)).map(|near| format!("; did you mean \"{near}\"?"));
+        return Err(vec![format!("connector: there is no \"{name}\" in [connectors]{}", hint.unwrap_or_default())]);
+    };
+    // An unknown type is told with its connector.
+    let Some(kind) = registry::find(&connector.kind) else { return Err(Vec::new()) };
+    let Some(make) = kind.lookup else {
+        return Err(vec![format!("connector: \"{name}\" is of type {}, which cannot be asked", connector.kind)]);
+    };
+    let made = make(&connector.settings, parameters, &config.node.data_dir);
+    let lookup = made.map_err(|errors| errors.iter().map(|error| settings_error(error, "", name)).collect::<Vec<_>>())?;
+    Ok(NewLookup { lookup, kind: kind.name })
+}
+
+fn condition(text: &str) -> Result<Condition, String> {
+    let statement = Statement::compile(&format!("SELECT * FROM \"#\" WHERE ({text}\n)")).map_err(|error| error.problem)?;
+    // What cannot be computed does not hold.
+    Ok(Box::new(move |row| statement.try_on(row).is_ok_and(|rows| !rows.as_slice().is_empty())))
+}
+
+/// A store with nothing in it, for looking at settings.
+struct Nowhere;
+
+impl StateStore for Nowhere {
+    fn load(&self, _: &[u8]) -> Result<Vec<KeyValue>, QueueError> {
+        Ok(Vec::new())
+    }
+
+    fn keep(&self, _: &[u8], _: Option<&[u8]>) -> Result<(), QueueError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,112 @@
+//! Who may: users of the store, what the backends were asked, permissions asked for anew.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use hookline_access::{Access, BackendStats, BuiltIn, User};
+use hookline_schemas::ports::QueueError;
+use serde::{Deserialize, Serialize};
+
+use super::answer::Answer;
+use super::{Code, Problem, Shared};
+
+/// The path of the store's users.
+pub(crate) const USERS: &str = "/authentication/password_based:built_in_database/users";
+
+/// What decides about clients, as far as the API goes.
+pub(crate) struct Clients {
+    pub(crate) access: Option<Arc<Access>>,
+    pub(crate) users: BuiltIn,
+    pub(crate) renew_rights: Box<dyn Fn() + Send + Sync>,
+}
+
+impl std::fmt::Debug for Clients {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Clients").finish_non_exhaustive()
+    }
+}
+
+/// A user, without what proves it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct UserInfo {
+    pub(crate) user_id: String,
+    pub(crate) is_superuser: bool,
+}
+
+/// A user that is added, or gets another password.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct NewUser {
+    pub(crate) user_id: String,
+    pub(crate) password: String,
+    #[serde(default)]
+    pub(crate) is_superuser: bool,
+}
+
+/// Nothing to tell.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Done {}
+
+fn store_failed(error: QueueError) -> Problem {
+    Problem::new(Code::InternalError, error.to_string())
+}
+
+/// GET /access
+pub(super) async fn get_stats(State(shared): State<Shared>) -> Answer<BTreeMap<String, BackendStats>> {
+    Ok(Json(shared.clients.access.iter().flat_map(|access| access.stats()).collect()))
+}
+
+/// DELETE /authorization/cache
+pub(super) async fn delete_cache(State(shared): State<Shared>) -> Answer<Done> {
+    if let Some(access) = &shared.clients.access {
+        access.forget();
+        (shared.clients.renew_rights)();
+        tracing::info!("permissions of all clients are asked for anew");
+    }
+    Ok(Json(Done {}))
+}
+
+/// GET /authentication/password_based:built_in_database/users
+pub(super) async fn get_users(State(shared): State<Shared>) -> Answer<Vec<UserInfo>> {
+    let clients = Arc::clone(&shared.clients);
+    shared
+        .run(move |_| {
+            let users = clients.users.all().map_err(store_failed)?;
+            Ok(users.into_iter().map(|(user_id, user)| UserInfo { user_id, is_superuser: user.is_superuser }).collect())
+        })
+        .await
+}
+
+/// POST /authentication/password_based:built_in_database/users
+pub(super) async fn post_user(State(shared): State<Shared>, Json(new): Json<NewUser>) -> Answer<UserInfo> {
+    let clients = Arc::clone(&shared.clients);
+    shared
+        .run(move |_| {
+            let NewUser { user_id, password, is_superuser } = new;
+            if user_id.is_empty() || password.is_empty() {
+                return Err(Problem::new(Code::BadRequest, "user_id and password must not be empty"));
+            }
+            let password_hash =
+                hookline_access::hash(password.as_bytes()).map_err(|error| Problem::new(Code::BadRequest, error.to_string()))?;
+            clients.users.set(&user_id, Some(&User { password_hash, is_superuser })).map_err(store_failed)?;
+            tracing::info!(user = user_id, is_superuser, "a user was set");
+            Ok(UserInfo { user_id, is_superuser })
+        })
+        .await
+}
+
+/// DELETE /authentication/password_based:built_in_database/users/{user}
+pub(super) async fn delete_user(State(shared): State<Shared>, Path(user): Path<String>) -> Answer<Done> {
+    let clients = Arc::clone(&shared.clients);
+    shared
+        .run(move |_| {
+            if clients.users.get(&user).map_err(store_failed)?.is_none() {
+                return Err(Problem::new(Code::NotFound, format!("there is no user \"{user}\"")));
+            }
+            clients.users.set(&user, None).map_err(store_failed)?;
+            tracing::info!(user, "a user was removed");
+            Ok(Done {})
+        })
+        .await
+}

@@ -1,0 +1,380 @@
+//! Databases, directories and HTTP servers that know users: the tables and queries of an existing installation.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+use hookline_integration_tests::broker::{Broker, run};
+use hookline_integration_tests::proxy::{Proxy, Weather};
+use hookline_integration_tests::webhook::{Reply, Webhook};
+use hookline_integration_tests::{eventually, mongo, mysql, postgres, redis, services, unique};
+use hookline_mqtt::ReasonCode;
+use mongodb::bson::doc;
+
+use super::{log_in, may_publish, may_subscribe, refusal};
+
+/// How long a backend that comes back may be left alone.
+const BACK: Duration = Duration::from_secs(20);
+/// The SHA-256 of "salt" and "public".
+const SALTED: &str = "e6ba9ac2ae0d5d6a4ff0f1e1d6e1a1b4";
+
+/// A backend behind a proxy.
+struct Backend {
+    name: &'static str,
+    proxy: Proxy,
+    connector: String,
+    /// What is asked about a login.
+    login: String,
+    /// What is asked about permissions; empty: the login tells.
+    permissions: String,
+}
+
+fn config(backend: &Backend) -> String {
+    let source = match backend.permissions.as_str() {
+        "" => String::new(),
+        permissions => format!(
+            "[[authorization.sources]]\nname = \"acl\"\nconnector = \"users\"\nparameters = {{ {permissions} }}\nbackend = {{ timeout_ms = 1000, pause_ms = 300 }}"
+        ),
+    };
+    format!(
+        r#"
+        [mqtt]
+        allow_anonymous = false
+        [connectors.users]
+        {}
+        [[authentication]]
+        name = "users"
+        connector = "users"
+        parameters = {{ {} }}
+        password_hash = {{ salt_position = "prefix" }}
+        backend = {{ timeout_ms = 1000, pause_ms = 300, failures_max = 3 }}
+        {source}
+        "#,
+        backend.connector, backend.login
+    )
+}
+
+/// Everything that must hold whatever the backend is. It knows alice (password "public"; may publish below plant/a and subscribe to plant/#), bob
+/// (password "builder", no permissions) and carol (password "charge", superuser).
+fn decides(mut backend: Backend) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = Broker::start(folder.path(), &config(&backend));
+    let name = backend.name;
+    let wrong = Some(ReasonCode::BadUserNameOrPassword);
+    assert_eq!(refusal(&broker, "alice", "Public"), wrong, "{name}: a wrong password");
+    assert_eq!(refusal(&broker, "alice", ""), wrong, "{name}: no password");
+    assert_eq!(refusal(&broker, "carol", "public"), wrong, "{name}: another's password");
+    assert_eq!(refusal(&broker, "nobody", "public"), Some(ReasonCode::NotAuthorized), "{name}: nobody knows the client");
+    assert_eq!(refusal(&broker, "", ""), Some(ReasonCode::NotAuthorized), "{name}: no name at all");
+    for injected in ["' OR '1'='1", "alice' --", "*", "alice)(uid=*", "alice\r\nX: y", "{\"$ne\": null}", "alice\" or 1=1"] {
+        assert!(refusal(&broker, injected, "public").is_some(), "{name}: {injected}");
+    }
+    let mut alice = log_in(&broker, "alice", "public").unwrap_or_else(|reason| panic!("{name}: {reason:?}\n{}", broker.log()));
+    assert!(may_publish(&mut alice, "plant/a/x"), "{name}: {}", broker.log());
+    assert!(may_subscribe(&mut alice, "plant/+/x"), "{name}");
+    for forbidden in ["plant/b/x", "other"] {
+        assert!(!may_publish(&mut alice, forbidden), "{name}: {forbidden}");
+    }
+    for forbidden in ["#", "+/#", "other"] {
+        assert!(!may_subscribe(&mut alice, forbidden), "{name}: {forbidden}");
+    }
+    let mut bob = log_in(&broker, "bob", "builder").unwrap_or_else(|reason| panic!("{name}: {reason:?}\n{}", broker.log()));
+    assert!(!may_publish(&mut bob, "plant/a/x") && !may_subscribe(&mut bob, "plant/#"), "{name}: no permission is none");
+    let mut carol = log_in(&broker, "carol", "charge").unwrap_or_else(|reason| panic!("{name}: {reason:?}\n{}", broker.log()));
+    assert!(may_publish(&mut carol, "anything") && may_subscribe(&mut carol, "#"), "{name}: a superuser may everything");
+
+    // Away: a refusal that says so, and never an opening. Who is in stays in.
+    backend.proxy.set(Weather::Refuse);
+    for _ in 0..4 {
+        let reason = refusal(&broker, "alice", "public");
+        assert!(matches!(reason, Some(ReasonCode::ServerUnavailable | ReasonCode::ServerBusy)), "{name}, away: {reason:?}");
+    }
+    assert!(may_publish(&mut alice, "plant/a/x"), "{name}: permissions hold while nobody can be asked");
+    backend.proxy.set(Weather::Fair);
+    eventually(&format!("{name} is back"), BACK, || log_in(&broker, "alice", "public").ok());
+
+    // It hangs: the deadline ends the wait.
+    backend.proxy.set(Weather::Hang);
+    let began = Instant::now();
+    let reason = refusal(&broker, "alice", "public");
+    assert!(matches!(reason, Some(ReasonCode::ServerUnavailable | ReasonCode::ServerBusy)), "{name}, hanging: {reason:?}");
+    assert!(began.elapsed() < Duration::from_secs(5), "{name}: {:?}", began.elapsed());
+    backend.proxy.set(Weather::Fair);
+    eventually(&format!("{name} answers again"), BACK, || log_in(&broker, "alice", "public").ok());
+    assert_eq!(refusal(&broker, "alice", "wrong"), wrong, "{name}: it still decides");
+
+    let (code, out, _) = run(&["ctl", "access", "-o", "json", "--data", folder.path().join("data").to_str().expect("UTF-8")]);
+    let stats: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(code, Some(0));
+    assert!(stats["users"]["answered"].as_u64() > Some(5) && stats["users"]["failed"].as_u64() > Some(0), "{name}: {stats}");
+    let log = broker.log();
+    for secret in ["\"public\"", "builder", "charge", "hookline:hookline", "reads"] {
+        assert!(!log.contains(secret), "{name}: \"{secret}\" is in the log");
+    }
+    assert!(broker.stop().success());
+}
+
+fn address(text: &str) -> SocketAddr {
+    text.to_socket_addrs().expect("an address").next().expect("an address")
+}
+
+/// `SCHEME://LOGIN@HOST:PORT/DATABASE` by way of a proxy.
+fn proxied(url: &str) -> (Proxy, String) {
+    let (before, place) = url.rsplit_once('@').unwrap_or_else(|| url.split_once("://").expect("a URL"));
+    let (server, database) = place.split_once('/').expect("a database");
+    let proxy = Proxy::start(address(server));
+    let between = if url.contains('@') { "@" } else { "://" };
+    let redirected = format!("{before}{between}{}/{database}", proxy.address());
+    (proxy, redirected)
+}
+
+fn sha256(text: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Name, hash, salt, whether it is a superuser.
+fn users() -> [(&'static str, String, &'static str, bool); 3] {
+    let salted = |password: &str| sha256(&format!("{SALTED}{password}"));
+    [("alice", salted("public"), SALTED, false), ("bob", salted("builder"), SALTED, false), ("carol", salted("charge"), SALTED, true)]
+}
+
+#[test]
+fn postgres_decides() {
+    let _server = services::stay();
+    let (table, acl) = (unique("mqtt_user"), unique("mqtt_acl"));
+    postgres::execute(&format!(
+        "CREATE TABLE {table} (id serial PRIMARY KEY, username text UNIQUE, password_hash text, salt text, is_superuser boolean DEFAULT false);
+         CREATE TYPE {acl}_action AS ENUM ('publish', 'subscribe', 'all');
+         CREATE TABLE {acl} (id serial PRIMARY KEY, ipaddress text DEFAULT '', username text, clientid text DEFAULT '', action {acl}_action,
+            permission text, topic text, qos smallint, retain smallint);
+         INSERT INTO {acl} (username, permission, action, topic) VALUES ('alice', 'allow', 'publish', 'plant/a/#'), ('alice', 'allow', 'subscribe', 'plant/#')"
+    ));
+    for (name, hash, salt, superuser) in users() {
+        postgres::execute(&format!(
+            "INSERT INTO {table} (username, password_hash, salt, is_superuser) VALUES ('{name}', '{hash}', '{salt}', {superuser})"
+        ));
+    }
+    let (proxy, url) = proxied(&postgres::url());
+    decides(Backend {
+        name: "postgres",
+        proxy,
+        connector: format!("type = \"postgres\"\nurl = \"{url}\""),
+        login: format!("query = \"SELECT password_hash, salt, is_superuser FROM {table} WHERE username = ${{username}} LIMIT 1\""),
+        permissions: format!(
+            "query = \"SELECT action, permission, topic, ipaddress, qos, retain FROM {acl} WHERE username = ${{username}}\""
+        ),
+    });
+    postgres::execute(&format!("DROP TABLE {table}; DROP TABLE {acl}; DROP TYPE {acl}_action"));
+}
+
+#[test]
+fn mysql_decides() {
+    let _server = services::stay();
+    let (table, acl) = (unique("mqtt_user"), unique("mqtt_acl"));
+    // The tables of version 4, as many have them.
+    mysql::query(&format!(
+        "CREATE TABLE {table} (id int unsigned PRIMARY KEY AUTO_INCREMENT, username varchar(100), password_hash varchar(100), salt varchar(35),
+            is_superuser tinyint(1) DEFAULT 0, created datetime, UNIQUE (username));
+         CREATE TABLE {acl} (id int unsigned PRIMARY KEY AUTO_INCREMENT, allow int, ipaddr varchar(60), username varchar(100), clientid varchar(100), access int,
+            topic varchar(100));
+         INSERT INTO {acl} (allow, username, access, topic) VALUES (1, 'alice', 2, 'plant/a/#'), (1, 'alice', 1, 'plant/#'), (0, '$all', 1, 'eq #')"
+    ));
+    for (name, hash, salt, superuser) in users() {
+        mysql::query(&format!(
+            "INSERT INTO {table} (username, password_hash, salt, is_superuser) VALUES ('{name}', '{hash}', '{salt}', {superuser})"
+        ));
+    }
+    let (proxy, url) = proxied(&mysql::url());
+    decides(Backend {
+        name: "mysql",
+        proxy,
+        connector: format!("type = \"mysql\"\nurl = \"{url}\""),
+        login: format!("query = \"SELECT password_hash, salt, is_superuser FROM {table} WHERE username = ${{username}} LIMIT 1\""),
+        permissions: format!(
+            "query = \"SELECT allow, ipaddr, username, clientid, access, topic FROM {acl} WHERE username = ${{username}} OR username = '$all'\""
+        ),
+    });
+    mysql::query(&format!("DROP TABLE {table}; DROP TABLE {acl}"));
+}
+
+#[test]
+fn mongodb_decides() {
+    let _server = services::stay();
+    let (collection, acl) = (unique("mqtt_user"), unique("mqtt_acl"));
+    for (name, hash, salt, superuser) in users() {
+        let user = doc! {"username": name, "password_hash": hash, "salt": salt, "is_superuser": superuser};
+        mongo::command(&doc! {"insert": &collection, "documents": [user]});
+    }
+    mongo::command(&doc! {"insert": &acl, "documents": [
+        {"username": "alice", "permission": "allow", "action": "publish", "topics": ["plant/a/#"]},
+        {"username": "alice", "permission": "allow", "action": "subscribe", "topics": ["plant/#"], "qos": [0, 1]},
+    ]});
+    let (proxy, url) = proxied(&mongo::url());
+    let filter = r#"filter = '{"username": "${username}"}'"#;
+    decides(Backend {
+        name: "mongodb",
+        proxy,
+        connector: format!("type = \"mongodb\"\nurl = \"{url}?directConnection=true&serverSelectionTimeoutMS=500\""),
+        login: format!("collection = \"{collection}\", {filter}"),
+        permissions: format!("collection = \"{acl}\", {filter}"),
+    });
+    mongo::command(&doc! {"drop": &collection});
+    mongo::command(&doc! {"drop": &acl});
+}
+
+#[test]
+fn redis_decides() {
+    let _server = services::stay();
+    let prefix = unique("mqtt");
+    for (name, hash, salt, superuser) in users() {
+        let key = format!("{prefix}_user:{name}");
+        redis::ask(&["HSET", &key, "password_hash", &hash, "salt", salt, "is_superuser", if superuser { "1" } else { "0" }]);
+    }
+    let acl = format!("{prefix}_acl:alice");
+    redis::ask(&["HSET", &acl, "plant/a/#", "publish", "plant/#", r#"{"action": "subscribe", "qos": [0, 1]}"#]);
+    let proxy = Proxy::start(address(&redis::server()));
+    let connector = format!("type = \"redis\"\nservers = \"{}\"", proxy.address());
+    decides(Backend {
+        name: "redis",
+        proxy,
+        connector,
+        login: format!("command = \"HMGET {prefix}_user:${{username}} password_hash salt is_superuser\""),
+        permissions: format!("command = \"HGETALL {prefix}_acl:${{username}}\""),
+    });
+    for name in ["alice", "bob", "carol"] {
+        redis::ask(&["DEL", &format!("{prefix}_user:{name}"), &acl]);
+    }
+}
+
+#[test]
+fn http_decides() {
+    let server = Webhook::start(|request| {
+        let body = request.json();
+        let right = matches!(
+            (body["username"].as_str(), body["password"].as_str()),
+            (Some("alice"), Some("public")) | (Some("bob"), Some("builder")) | (Some("carol"), Some("charge"))
+        );
+        let answer = match body["username"].as_str() {
+            Some("alice" | "bob" | "carol") if !right => r#"{"result": "deny"}"#,
+            Some("alice") => {
+                r##"{"result": "allow", "acl": [{"permission": "allow", "action": "publish", "topic": "plant/a/#"},
+                    {"permission": "allow", "action": "subscribe", "topic": "plant/#"}, {"permission": "deny", "action": "all", "topic": "#"}]}"##
+            }
+            Some("bob") => r#"{"result": "allow", "acl": {"pub": [], "sub": []}}"#,
+            Some("carol") => r#"{"result": "allow", "is_superuser": true}"#,
+            _ => r#"{"result": "ignore"}"#,
+        };
+        Reply::Answer(200, "Content-Type: application/json\r\n", answer.into())
+    });
+    let proxy = Proxy::start(server.address());
+    let connector = format!("type = \"http\"\nurl = \"http://{}\"\nheaders = {{ X-Broker = \"hookline\" }}", proxy.address());
+    decides(Backend {
+        name: "http",
+        proxy,
+        connector,
+        login: "path = \"/auth\", json = '{\"username\": \"${username}\", \"password\": \"${password}\", \"clientid\": \"${clientid}\"}'"
+            .into(),
+        permissions: String::new(),
+    });
+    let asked = server.requests();
+    assert!(asked.iter().all(|request| request.header("x-broker") == "hookline" && request.target == "/auth"));
+}
+
+fn ldap_url() -> String {
+    std::env::var("HOOKLINE_TEST_LDAP").expect("HOOKLINE_TEST_LDAP names no directory; run: eval \"$(integration-tests/services env)\"")
+}
+
+const READER: &str = "bind_dn = \"cn=reader,dc=hookline,dc=test\"\nbind_password = \"reads\"";
+const ENTRY: &str = "base_dn = \"ou=people,dc=hookline,dc=test\", filter = \"(&(objectClass=mqttUser)(uid=${username}))\"";
+
+/// The directory's own users: alice, bob and carol, with "wonderland" where others have "public".
+fn directory_decides(method: &str) {
+    let proxy = Proxy::start(address(ldap_url().strip_prefix("ldap://").expect("a URL of LDAP")));
+    let folder = tempfile::tempdir().expect("a folder");
+    // The first server is not there: the next one answers.
+    let config = config(&Backend {
+        name: "ldap",
+        connector: format!("type = \"ldap\"\nservers = \"ldap://127.0.0.1:1,ldap://{}\"\n{READER}", proxy.address()),
+        proxy: Proxy::start(address("127.0.0.1:1")),
+        login: format!("method = \"{method}\", {ENTRY}"),
+        permissions: String::new(),
+    });
+    let broker = Broker::start(folder.path(), &format!("{config}\n[authorization]\nno_match = \"deny\""));
+    let wrong = Some(ReasonCode::BadUserNameOrPassword);
+    assert_eq!(refusal(&broker, "alice", "Wonderland"), wrong);
+    assert_eq!(refusal(&broker, "alice", ""), wrong, "an empty password is no login, whatever the directory says");
+    assert_eq!(refusal(&broker, "nobody", "wonderland"), Some(ReasonCode::NotAuthorized));
+    for injected in ["*", "alice)(uid=*", "*)(objectClass=*", "a,ou=groups"] {
+        assert!(refusal(&broker, injected, "wonderland").is_some(), "{injected}");
+    }
+    // Plain text in the directory is the password itself: only the directory can say so.
+    if method == "bind" {
+        let mut alice = log_in(&broker, "alice", "wonderland").unwrap_or_else(|reason| panic!("{reason:?}\n{}", broker.log()));
+        assert!(may_publish(&mut alice, "plant/a/x") && may_subscribe(&mut alice, "plant/#"));
+        assert!(!may_publish(&mut alice, "plant/b") && !may_subscribe(&mut alice, "#"));
+        let mut carol = log_in(&broker, "carol", "charge").unwrap_or_else(|reason| panic!("{reason:?}\n{}", broker.log()));
+        assert!(may_publish(&mut carol, "anything") && may_subscribe(&mut carol, "#"));
+    }
+    assert!(log_in(&broker, "bob", "builder").is_ok(), "{}", broker.log());
+    assert_eq!(refusal(&broker, "bob", "wonderland"), wrong);
+    assert!(broker.stop().success());
+}
+
+#[test]
+fn ldap_checks_passwords_itself() {
+    let _server = services::stay();
+    directory_decides("bind");
+}
+
+#[test]
+fn ldap_gives_hashes() {
+    let _server = services::stay();
+    directory_decides("hash");
+}
+
+#[test]
+fn only_members_of_a_group_come_in_over_tls_and_the_directory_may_restart() {
+    let _alone = services::may_stop();
+    let Some(ca) = services::authority("ldap") else {
+        return println!("skipped: the directory is somebody's own, and its certificate is not known");
+    };
+    let ldaps = std::env::var("HOOKLINE_TEST_LDAPS").expect("it has TLS");
+    for (servers, starttls) in [(ldaps, false), (ldap_url().replace("127.0.0.1", "localhost"), true)] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = format!(
+            "[mqtt]\nallow_anonymous = false\n[connectors.company]\ntype = \"ldap\"\nservers = \"{servers}\"\nstarttls = {starttls}\n{READER}\n\
+             tls = {{ ca = \"{ca}\" }}\n[[authentication]]\nname = \"company\"\nconnector = \"company\"\n\
+             parameters = {{ {ENTRY}, member_of = [\"cn=mqtt, ou=groups,dc=hookline,dc=test\"] }}\n\
+             fields = {{ attributes = [\"employeeType\"] }}\nbackend = {{ timeout_ms = 2000, pause_ms = 200 }}"
+        );
+        let broker = Broker::start(folder.path(), &config);
+        assert!(log_in(&broker, "alice", "wonderland").is_ok(), "{}", broker.log());
+        assert_eq!(refusal(&broker, "bob", "builder"), Some(ReasonCode::BadUserNameOrPassword), "he is in no group");
+        if services::service("stop", "ldap") {
+            assert!(refusal(&broker, "alice", "wonderland").is_some_and(|reason| reason != ReasonCode::BadUserNameOrPassword));
+            services::service("start", "ldap");
+        }
+        eventually("the directory is back", BACK, || log_in(&broker, "alice", "wonderland").ok());
+        assert!(broker.stop().success());
+    }
+}
+
+#[test]
+fn nonsense_from_a_backend_is_a_refusal() {
+    for answer in [
+        "<html>",
+        "{}",
+        r#"{"result": "perhaps"}"#,
+        r#"{"result": "allow", "acl": "all"}"#,
+        r#"{"result": "allow", "acl": [{"permission": "allow"}]}"#,
+    ] {
+        let server = Webhook::start(move |_| Reply::Answer(200, "", answer.into()));
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = format!(
+            "[mqtt]\nallow_anonymous = false\n[connectors.h]\ntype = \"http\"\nurl = \"http://{}\"\n[[authentication]]\nname = \"h\"\nconnector = \"h\"",
+            server.address()
+        );
+        let broker = Broker::start(folder.path(), &config);
+        assert_eq!(refusal(&broker, "alice", "public"), Some(ReasonCode::ServerUnavailable), "{answer}");
+    }
+}

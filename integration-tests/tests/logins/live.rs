@@ -1,0 +1,113 @@
+//! Permissions that change while clients are connected, and storms of clients.
+
+use std::time::{Duration, Instant};
+
+use hookline_integration_tests::broker::{Broker, run};
+use hookline_integration_tests::webhook::{Reply, Webhook};
+use hookline_integration_tests::{eventually, postgres, services, unique};
+use hookline_mqtt::QoS;
+use hookline_mqtt::client::{Client, Options};
+
+use super::{log_in, may_publish, may_subscribe, options};
+
+#[test]
+fn a_permission_that_is_taken_away_stops_deliveries_also_of_what_waits() {
+    let _server = services::stay();
+    let acl = unique("mqtt_acl");
+    postgres::execute(&format!(
+        "CREATE TABLE {acl} (username text, permission text, action text, topic text);
+         INSERT INTO {acl} VALUES ('alice', 'allow', 'all', 'plant/#'), ('bob', 'allow', 'all', '#')"
+    ));
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = format!(
+        "[connectors.db]\ntype = \"postgres\"\nurl = \"{}\"\n[authorization]\nrefresh_secs = 1\n[[authorization.sources]]\nname = \"acl\"\nconnector = \"db\"\n\
+         parameters = {{ query = \"SELECT permission, action, topic FROM {acl} WHERE username = ${{username}}\" }}",
+        postgres::url()
+    );
+    let broker = Broker::start(folder.path(), &config);
+    let durable = options("of-alice", "alice", "").persistent(3600);
+    let mut alice = Client::connect(broker.address(), &durable).expect("in");
+    let mut bob = log_in(&broker, "bob", "").expect("in");
+    assert!(may_subscribe(&mut alice, "plant/x"));
+    assert!(may_publish(&mut bob, "plant/x"));
+    assert!(alice.receive(Duration::from_secs(5)).expect("connected").is_some(), "it is delivered");
+    // While she is away, something waits for her, and then she may not have it any more.
+    drop(alice);
+    assert!(may_publish(&mut bob, "plant/x"));
+    postgres::execute(&format!("DELETE FROM {acl} WHERE username = 'alice'"));
+    let mut alice = Client::connect(broker.address(), &durable).expect("in");
+    assert!(alice.receive(Duration::from_millis(700)).expect("connected").is_none(), "what waited is not delivered");
+    assert!(!may_publish(&mut alice, "plant/x"));
+    // And while she is connected.
+    postgres::execute(&format!("INSERT INTO {acl} VALUES ('alice', 'allow', 'all', 'plant/#')"));
+    eventually("she may again", Duration::from_secs(10), || may_subscribe(&mut alice, "plant/x").then_some(()));
+    assert!(may_publish(&mut bob, "plant/x"));
+    assert!(alice.receive(Duration::from_secs(5)).expect("connected").is_some());
+    postgres::execute(&format!("DELETE FROM {acl} WHERE username = 'alice'"));
+    let (code, ..) = run(&["ctl", "access", "--refresh", "--data", folder.path().join("data").to_str().expect("UTF-8")]);
+    assert_eq!(code, Some(0));
+    eventually("her subscription has ended", Duration::from_secs(5), || {
+        assert!(may_publish(&mut bob, "plant/x"));
+        alice.receive(Duration::from_millis(100)).expect("connected").is_none().then_some(())
+    });
+    assert!(broker.log().contains("may not subscribe to this any more"));
+    assert!(broker.stop().success());
+    postgres::execute(&format!("DROP TABLE {acl}"));
+}
+
+#[test]
+fn a_storm_of_clients_against_a_slow_backend_hurts_neither() {
+    const CLIENTS: usize = 1500;
+    let (under_way, most) =
+        (std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0)), std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0)));
+    let (now, peak) = (std::sync::Arc::clone(&under_way), std::sync::Arc::clone(&most));
+    let server = Webhook::start(move |_| {
+        use std::sync::atomic::Ordering::SeqCst;
+        peak.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
+        std::thread::sleep(Duration::from_millis(100));
+        now.fetch_sub(1, SeqCst);
+        Reply::Answer(200, "", r#"{"result": "allow"}"#.into())
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = format!(
+        "[mqtt]\nallow_anonymous = false\nidle_timeout_secs = 60\n[listeners.tcp.default]\nhalf_open_per_address_max = 100000\n\
+         [connectors.h]\ntype = \"http\"\nurl = \"http://{}\"\n[[authentication]]\nname = \"h\"\nconnector = \"h\"\n\
+         backend = {{ concurrent_max = 20, waiting_max = 200, timeout_ms = 5000 }}\n\
+         [[authentication]]\nname = \"own\"\ntype = \"client_id\"\nclient_ids = [\"witness\"]\n[listeners.tcp.witness]\nbind = \"127.0.0.1:0\"\nauthentication = [\"own\"]",
+        server.address()
+    );
+    let broker = Broker::start(folder.path(), &config);
+    let witness = options("witness", "", "");
+    let mut witness = Client::connect(broker.address_of("tcp.witness"), &witness).expect("in");
+    let (mut let_in, mut refused, mut slowest) = (0, 0, Duration::ZERO);
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..50)
+            .map(|thread| {
+                let broker = &broker;
+                scope.spawn(move || {
+                    let each = (0..CLIENTS / 50).map(|number| {
+                        let options = Options { timeout: Duration::from_secs(30), ..options(&format!("c-{thread}-{number}"), "u", "p") };
+                        Client::connect(broker.address(), &options).is_ok()
+                    });
+                    each.filter(|is_in| *is_in).count()
+                })
+            })
+            .collect();
+        while clients.iter().any(|client| !client.is_finished()) {
+            let began = Instant::now();
+            witness.publish("t", b"x", QoS::AtLeastOnce, false).expect("published");
+            slowest = slowest.max(began.elapsed());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        for client in clients {
+            let count = client.join().expect("joined");
+            let_in += count;
+            refused += CLIENTS / 50 - count;
+        }
+    });
+    println!("{let_in} let in, {refused} refused, slowest acknowledgement of the others {slowest:?}");
+    assert_eq!(let_in, CLIENTS, "who waits its turn comes in");
+    assert!(most.load(std::sync::atomic::Ordering::SeqCst) <= 20, "the backend is asked by few at a time");
+    assert!(slowest < Duration::from_secs(1), "others do not notice: {slowest:?}");
+    assert!(broker.stop().success());
+}
