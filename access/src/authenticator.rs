@@ -291,6 +291,15 @@ fn of_answer(found: &Found) -> Result<Verdict, Unanswered> {
     }))
 }
 
+/// What an HTTP server has answered about one request: as about a login.
+pub(crate) fn permission_of_answer(found: &Found) -> Result<Option<bool>, Unanswered> {
+    of_answer(found).map(|verdict| match verdict {
+        Verdict::Allow(_) => Some(true),
+        Verdict::Deny(_) => Some(false),
+        Verdict::Ignore => None,
+    })
+}
+
 fn attributes(names: &[String], mut value: impl FnMut(&str) -> Option<Value>) -> BTreeMap<Box<str>, Box<str>> {
     let found = names.iter().filter_map(|name| Some((name, value(name).filter(|value| !value.is_null())?)));
     found.map(|(name, value)| (name.as_str().into(), acl::texts(&value).join(",").into())).collect()

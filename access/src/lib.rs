@@ -19,9 +19,10 @@ mod users;
 use std::sync::Arc;
 
 use hookline_mqtt::ReasonCode;
-use hookline_schemas::access::{AccessControl, Granted, Login, Lookup, Rights};
+use hookline_schemas::access::{AccessControl, Granted, Login, Lookup, Request, Rights};
 use hookline_schemas::config::{AccessRule, Authorization, AuthorizationSource, Config, SourceType};
-use hookline_schemas::ports::{BoxFuture, StateStore};
+use hookline_schemas::event::Access as Action;
+use hookline_schemas::ports::BoxFuture;
 use hookline_schemas::{Client, Value};
 use tokio::sync::Semaphore;
 
@@ -36,6 +37,9 @@ pub use users::{BuiltIn, User};
 
 /// A condition over what is known of a client.
 pub type Condition = Box<dyn Fn(&Value) -> bool + Send + Sync>;
+
+/// A text out of what is known of a client; `None`: there is none.
+pub type Expression = Box<dyn Fn(&Value) -> Option<String> + Send + Sync>;
 
 /// A question that a connector has made.
 pub struct NewLookup {
@@ -54,13 +58,8 @@ pub struct Setup<'a> {
     pub lookup: MakeLookup<'a>,
     /// Reads a condition.
     pub condition: &'a dyn Fn(&str) -> Result<Condition, String>,
-}
-
-impl<'a> Setup<'a> {
-    /// With the users of a store.
-    pub fn new(store: Arc<dyn StateStore>, lookup: MakeLookup<'a>, condition: &'a dyn Fn(&str) -> Result<Condition, String>) -> Setup<'a> {
-        Setup { users: BuiltIn::new(store), lookup, condition }
-    }
+    /// Reads an expression.
+    pub expression: &'a dyn Fn(&str) -> Result<Expression, String>,
 }
 
 /// Who may, by a configuration.
@@ -68,6 +67,7 @@ pub struct Access {
     chain: Vec<Authenticator>,
     sources: Vec<Source>,
     settings: Authorization,
+    attributes: Vec<(Box<str>, Expression)>,
 }
 
 struct Source {
@@ -78,7 +78,12 @@ struct Source {
 enum From {
     Rules(Vec<Rule>),
     File(Watched<Vec<Rule>>),
-    Backend { guard: Guard, form: Form },
+    Backend {
+        guard: Guard,
+        form: Form,
+        /// The question has the topic in it: it is asked for each request.
+        by_request: bool,
+    },
 }
 
 impl Access {
@@ -89,6 +94,13 @@ impl Access {
     pub fn new(config: &Config, setup: &Setup<'_>) -> Result<Option<Access>, Vec<String>> {
         let mut errors = Vec::new();
         let hashing = Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)));
+        let mut attributes = Vec::new();
+        for (name, text) in &config.client_attributes {
+            match (setup.expression)(text) {
+                Ok(expression) => attributes.push((name.as_str().into(), expression)),
+                Err(problem) => errors.push(format!("client_attributes.{name}: {problem}")),
+            }
+        }
         let mut chain: Vec<Authenticator> = Vec::new();
         for (place, settings) in config.authentication.iter().enumerate() {
             if chain.iter().any(|other| other.settings.name == settings.name) {
@@ -116,8 +128,8 @@ impl Access {
         if !errors.is_empty() {
             return Err(errors);
         }
-        let is_nothing = chain.is_empty() && sources.is_empty();
-        Ok((!is_nothing).then(|| Access { chain, sources, settings: config.authorization.clone() }))
+        let is_nothing = chain.is_empty() && sources.is_empty() && attributes.is_empty();
+        Ok((!is_nothing).then(|| Access { chain, sources, settings: config.authorization.clone(), attributes }))
     }
 
     /// What the backends were asked, by the names of their authenticators and sources.
@@ -174,7 +186,8 @@ impl Access {
             groups.push(match &source.from {
                 From::Rules(rules) => Group::new(&source.name, rules, false, client),
                 From::File(file) => Group::new(&source.name, &file.get(), false, client),
-                From::Backend { guard, form } => {
+                From::Backend { by_request: true, .. } => Group::asking(&source.name),
+                From::Backend { guard, form, by_request: false } => {
                     let found = guard.ask(&row(client, None)).await?;
                     let Acl { rules, is_closed } = acl::read(*form, &found).map_err(|problem| {
                         tracing::error!(source = &*source.name, client = %client.client_id, problem, "permissions that make no sense; nothing is allowed by them");
@@ -185,6 +198,25 @@ impl Access {
             });
         }
         Ok(groups)
+    }
+
+    /// What a source that is asked about each request says of one.
+    async fn ask_source(&self, name: &str, client: &Client, request: &Request<'_>) -> Result<Option<bool>, Unanswered> {
+        let source = self.sources.iter().find(|source| *source.name == *name);
+        let Some(Source { from: From::Backend { guard, form, .. }, .. }) = source else { return Ok(None) };
+        let mut question = row(client, None);
+        if let Value::Map(question) = &mut question {
+            question.insert("action", Value::text(if request.action == Action::Publish { "publish" } else { "subscribe" }));
+            question.insert("topic", Value::text(request.topic));
+            question.insert("qos", Value::Int(request.qos as i64));
+            question.insert("retain", Value::Bool(request.retain));
+        }
+        let found = guard.ask(&question).await?;
+        if *form == Form::Answer {
+            return authenticator::permission_of_answer(&found);
+        }
+        let acl = acl::read(*form, &found).map_err(Unanswered::Failed)?;
+        Ok(Group::new(&name.into(), &acl.rules, acl.is_closed, client).verdict(request))
     }
 
     fn rights(&self, own: Option<Group>, groups: Vec<Group>) -> Arc<dyn Rights> {
@@ -214,7 +246,10 @@ impl Source {
                     "http" => Form::Answer,
                     _ => Form::Rows,
                 };
-                From::Backend { guard: Guard::new(&settings.name, lookup, &settings.backend), form }
+                let text = serde_json::to_string(&settings.parameters).unwrap_or_default();
+                let by_request =
+                    ["${topic}", "${action}"].iter().any(|place| text.contains(place)) || (kind == "http" && text.contains("${.}"));
+                From::Backend { guard: Guard::new(&settings.name, lookup, &settings.backend), form, by_request }
             }
             (_, Some(_)) => return Err(one("connector", "has no effect beside this type".into())),
             (SourceType::Rules, None) => {
@@ -246,15 +281,20 @@ fn read_rules(text: &str) -> Result<Vec<Rule>, String> {
 impl AccessControl for Access {
     fn log_in<'a>(&'a self, login: Login<'a>) -> BoxFuture<'a, Result<Granted, ReasonCode>> {
         Box::pin(async move {
-            let (proven, is_anonymous) = self.prove(&login).await?;
+            let mut client = login.client.clone();
+            let known = row(&client, None);
+            let own = self.attributes.iter().filter_map(|(name, expression)| Some((name.clone(), expression(&known)?.into())));
+            client.attributes = own.collect();
+            let (proven, is_anonymous) = self.prove(&Login { client: &client, ..login }).await?;
             let Proven { is_superuser, client_id, attributes, expires_at_ms, acl } = proven;
+            // What somebody else says of a client counts more than what follows from its names.
+            client.attributes.extend(attributes);
+            let attributes = client.attributes.clone();
             let mut granted = Granted { is_superuser, is_anonymous, client_id, attributes, expires_at_ms, rights: None };
             if is_superuser || (self.sources.is_empty() && acl.is_none()) {
                 return Ok(granted);
             }
             // Permissions are for who the client is now.
-            let mut client = login.client.clone();
-            client.attributes.clone_from(&granted.attributes);
             if let Some(client_id) = &granted.client_id {
                 client.client_id = client_id.as_str().into();
             }
@@ -268,10 +308,31 @@ impl AccessControl for Access {
         })
     }
 
+    fn ask<'a>(&'a self, client: &'a Client, rights: &'a Arc<dyn Rights>, request: Request<'a>) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let Some(rights) = rights.as_any().downcast_ref::<ClientRights>() else { return };
+            while let Some(group) = rights.undecided(&request) {
+                group.keep(&request, self.ask_source(group.source(), client, &request).await);
+            }
+        })
+    }
+
     fn renew<'a>(&'a self, client: &'a Client, rights: &'a Arc<dyn Rights>) -> BoxFuture<'a, Option<Arc<dyn Rights>>> {
         Box::pin(async move {
-            let own = rights.as_any().downcast_ref::<ClientRights>()?.own.clone();
-            Some(self.rights(own, self.groups(client).await.ok()?))
+            let old = rights.as_any().downcast_ref::<ClientRights>()?;
+            let groups = self.groups(client).await.ok()?;
+            // What was asked about before is asked about again: a subscription may be forbidden by now.
+            for (old, new) in old.groups.iter().zip(&groups) {
+                for answered in old.answers() {
+                    let request = Request { action: answered.action, topic: &answered.topic, qos: answered.qos, retain: answered.retain };
+                    let answer = self.ask_source(new.source(), client, &request).await;
+                    if answer.is_err() {
+                        return None;
+                    }
+                    new.keep(&request, answer);
+                }
+            }
+            Some(self.rights(old.own.clone(), groups))
         })
     }
 }

@@ -3,13 +3,15 @@
 use std::any::Any;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use hookline_mqtt::topic;
+use hookline_mqtt::{QoS, topic};
 use hookline_schemas::Client;
 use hookline_schemas::access::{Decision, Request, Rights};
 use hookline_schemas::config::{AccessRule, DenyAction, Permission, RuleAccess};
 use hookline_schemas::event::Access;
 use ipnet::IpNet;
+use parking_lot::Mutex;
 use regex::Regex;
 
 /// What a rule says of a name.
@@ -246,11 +248,82 @@ pub(crate) struct Group {
     rules: Vec<Arc<Bound>>,
     /// What its rules do not mention is denied.
     is_closed: bool,
+    /// Where each request is asked about: what was answered.
+    asked: Option<Arc<Mutex<Vec<Answered>>>>,
+}
+
+/// Answers that are kept for one client; then the oldest goes.
+const ANSWERS_MAX: usize = 64;
+/// How long a refusal holds that comes from a failure.
+const FAILURE_HOLDS: Duration = Duration::from_secs(1);
+
+/// What was answered about one request.
+#[derive(Debug, Clone)]
+pub(crate) struct Answered {
+    pub(crate) action: Access,
+    pub(crate) topic: Box<str>,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    /// `None`: it says nothing about it.
+    verdict: Option<bool>,
+    until: Option<Instant>,
+}
+
+impl Answered {
+    fn is_about(&self, request: &Request<'_>) -> bool {
+        let same =
+            self.action == request.action && self.qos == request.qos && self.retain == request.retain && *self.topic == *request.topic;
+        same && self.until.is_none_or(|until| Instant::now() < until)
+    }
 }
 
 impl Group {
     pub(crate) fn new(source: &Arc<str>, rules: &[Rule], is_closed: bool, client: &Client) -> Group {
-        Group { source: Arc::clone(source), rules: rules.iter().filter_map(|rule| rule.bind(client)).collect(), is_closed }
+        Group { source: Arc::clone(source), rules: rules.iter().filter_map(|rule| rule.bind(client)).collect(), is_closed, asked: None }
+    }
+
+    /// One that is asked about each request.
+    pub(crate) fn asking(source: &Arc<str>) -> Group {
+        Group { source: Arc::clone(source), rules: Vec::new(), is_closed: false, asked: Some(Arc::default()) }
+    }
+
+    pub(crate) fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// What it says of a request; `None`: nothing, or nobody has asked yet.
+    pub(crate) fn verdict(&self, request: &Request<'_>) -> Option<bool> {
+        if let Some(asked) = &self.asked {
+            return asked.lock().iter().find(|answered| answered.is_about(request))?.verdict;
+        }
+        let rule = self.rules.iter().find(|rule| rule.is_about(request));
+        rule.map(|rule| rule.allow).or(self.is_closed.then_some(false))
+    }
+
+    /// Whether somebody has to be asked first.
+    pub(crate) fn must_ask(&self, request: &Request<'_>) -> bool {
+        self.asked.as_ref().is_some_and(|asked| !asked.lock().iter().any(|answered| answered.is_about(request)))
+    }
+
+    /// Keeps an answer; an error is a refusal for a moment.
+    pub(crate) fn keep<E>(&self, request: &Request<'_>, answer: Result<Option<bool>, E>) {
+        let Some(asked) = &self.asked else { return };
+        let until = answer.is_err().then(|| Instant::now() + FAILURE_HOLDS);
+        let verdict = answer.unwrap_or(Some(false));
+        let Request { action, topic, qos, retain } = *request;
+        let mut asked = asked.lock();
+        asked.retain(|other| !(other.is_about(request) || other.until.is_some_and(|until| Instant::now() >= until)));
+        if asked.len() >= ANSWERS_MAX {
+            asked.remove(0);
+        }
+        asked.push(Answered { action, topic: topic.into(), qos, retain, verdict, until });
+    }
+
+    /// Everything that was asked and answered.
+    pub(crate) fn answers(&self) -> Vec<Answered> {
+        let answered =
+            |asked: &Arc<Mutex<Vec<Answered>>>| asked.lock().iter().filter(|answered| answered.until.is_none()).cloned().collect();
+        self.asked.as_ref().map(answered).unwrap_or_default()
     }
 }
 
@@ -265,6 +338,21 @@ pub(crate) struct ClientRights {
     pub(crate) valid_secs: u32,
 }
 
+impl ClientRights {
+    /// The source that has to be asked before a request can be decided.
+    pub(crate) fn undecided(&self, request: &Request<'_>) -> Option<&Group> {
+        for group in self.own.iter().chain(&self.groups) {
+            if group.must_ask(request) {
+                return Some(group);
+            }
+            if group.verdict(request).is_some() {
+                return None;
+            }
+        }
+        None
+    }
+}
+
 impl Rights for ClientRights {
     fn decide(&self, request: &Request<'_>) -> (Decision, &str) {
         let denied = match self.deny_action {
@@ -272,13 +360,19 @@ impl Rights for ClientRights {
             DenyAction::Disconnect => Decision::Disconnect,
         };
         for group in self.own.iter().chain(&self.groups) {
-            match group.rules.iter().find(|rule| rule.is_about(request)) {
-                Some(rule) => return (if rule.allow { Decision::Allow } else { denied }, &group.source),
-                None if group.is_closed => return (denied, &group.source),
-                None => {}
+            if let Some(allow) = group.verdict(request) {
+                return (if allow { Decision::Allow } else { denied }, &group.source);
+            }
+            // Nobody has asked: what is not known is not allowed.
+            if group.must_ask(request) {
+                return (denied, &group.source);
             }
         }
         (if self.no_match == Permission::Allow { Decision::Allow } else { denied }, "default")
+    }
+
+    fn is_decided(&self, request: &Request<'_>) -> bool {
+        self.undecided(request).is_none()
     }
 
     fn valid_secs(&self) -> u32 {
@@ -292,7 +386,6 @@ impl Rights for ClientRights {
 
 #[cfg(test)]
 mod tests {
-    use hookline_mqtt::QoS;
     use hookline_schemas::Certificate;
 
     use super::*;

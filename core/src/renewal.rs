@@ -1,9 +1,11 @@
-//! Asks anew what connected clients may do, beside the workers.
+//! Asks what connected clients may do, beside the workers: anew now and then, and for what nobody has decided yet.
 
 use std::sync::Arc;
 
+use hookline_mqtt::QoS;
 use hookline_schemas::Client;
-use hookline_schemas::access::{AccessControl, Rights};
+use hookline_schemas::access::{AccessControl, Request, Rights};
+use hookline_schemas::event::Access;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -23,6 +25,17 @@ pub(crate) struct Renewal {
     pub(crate) connection: Key,
     pub(crate) client: Arc<Client>,
     pub(crate) rights: Arc<dyn Rights>,
+    /// What is to be decided; `None`: everything, anew.
+    pub(crate) request: Option<Asked>,
+}
+
+/// A request that waits for its decision.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) action: Access,
+    pub(crate) topic: String,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
 }
 
 /// The workers' end, and what serves it.
@@ -46,11 +59,15 @@ pub(crate) async fn run(
                 }
             }
             question = questions.recv(), if under_way.len() < CONCURRENT_MAX => {
-                let Some(Renewal { worker, connection, client, rights }) = question else { return };
+                let Some(Renewal { worker, connection, client, rights, request }) = question else { return };
                 let (access, mailbox) = (Arc::clone(&access), Arc::clone(&mailboxes[usize::from(worker)]));
                 under_way.spawn(async move {
-                    let rights = access.renew(&client, &rights).await.unwrap_or(rights);
-                    mailbox.post(Mail::Rights { connection, rights });
+                    let Some(Asked { action, topic, qos, retain }) = request else {
+                        let rights = access.renew(&client, &rights).await.unwrap_or(rights);
+                        return mailbox.post(Mail::Rights { connection, rights });
+                    };
+                    access.ask(&client, &rights, Request { action, topic: &topic, qos, retain }).await;
+                    mailbox.post(Mail::Decided { connection });
                 });
             }
             _ = stop.wait_for(|stop| *stop) => return,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hookline_access::{Access, Condition, NewLookup, Setup};
+use hookline_access::{Access, BuiltIn, Condition, Expression, NewLookup, Setup};
 use hookline_connectors::registry;
 use hookline_rules::Statement;
 use hookline_rules::error::did_you_mean;
@@ -18,7 +18,8 @@ use crate::serve::settings_error;
 /// Everything that is wrong, each with its path.
 pub(crate) fn open(config: &Config, store: Arc<dyn StateStore>) -> Result<Option<Arc<Access>>, Vec<String>> {
     let lookup = |connector: &str, parameters: &Map<String, Json>| question(config, connector, parameters);
-    let access = Access::new(config, &Setup::new(store, &lookup, &condition))?;
+    let setup = Setup { users: BuiltIn::new(store), lookup: &lookup, condition: &condition, expression: &expression };
+    let access = Access::new(config, &setup)?;
     Ok(access.map(Arc::new))
 }
 
@@ -46,6 +47,16 @@ fn condition(text: &str) -> Result<Condition, String> {
     let statement = Statement::compile(&format!("SELECT * FROM \"#\" WHERE ({text}\n)")).map_err(|error| error.problem)?;
     // What cannot be computed does not hold.
     Ok(Box::new(move |row| statement.try_on(row).is_ok_and(|rows| !rows.as_slice().is_empty())))
+}
+
+fn expression(text: &str) -> Result<Expression, String> {
+    let statement = Statement::compile(&format!("SELECT ({text}\n) AS value FROM \"#\"")).map_err(|error| error.problem)?;
+    // What cannot be computed is not there.
+    Ok(Box::new(move |row| {
+        let rows = statement.try_on(row).ok()?;
+        let value = rows.as_slice().first()?.path(["value"]);
+        (!value.is_null()).then(|| value.to_string())
+    }))
 }
 
 /// A store with nothing in it, for looking at settings.

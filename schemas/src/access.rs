@@ -66,6 +66,9 @@ pub trait Rights: Debug + Send + Sync {
     /// Decides; with the name of the source that did.
     fn decide(&self, request: &Request<'_>) -> (Decision, &str);
 
+    /// Whether it can decide that now. Where not, [`AccessControl::ask`] finds out.
+    fn is_decided(&self, request: &Request<'_>) -> bool;
+
     /// For who made it.
     fn as_any(&self) -> &dyn std::any::Any;
 
@@ -80,6 +83,9 @@ pub trait AccessControl: Send + Sync {
     /// # Errors
     /// The reason for which it is refused.
     fn log_in<'a>(&'a self, login: Login<'a>) -> BoxFuture<'a, Result<Granted, ReasonCode>>;
+
+    /// Finds out what rights cannot decide yet, so that they can. It ends within the deadlines of what it asks.
+    fn ask<'a>(&'a self, client: &'a Client, rights: &'a Arc<dyn Rights>, request: Request<'a>) -> BoxFuture<'a, ()>;
 
     /// The rights of a client that is in, asked for anew. `None`: nobody can say now, so the old ones hold.
     fn renew<'a>(&'a self, client: &'a Client, rights: &'a Arc<dyn Rights>) -> BoxFuture<'a, Option<Arc<dyn Rights>>>;

@@ -167,6 +167,9 @@ impl Listener {
         client.mountpoint = self.mountpoint(client)?.into();
         if let (Some(will), Some(rights)) = (&connect.will, &granted.rights) {
             let request = Request { action: Access::Publish, topic: &will.topic, qos: will.qos, retain: will.retain };
+            if !rights.is_decided(&request) {
+                access.ask(client, rights, request).await;
+            }
             if rights.decide(&request).0 != Decision::Allow {
                 return Err(ReasonCode::NotAuthorized);
             }

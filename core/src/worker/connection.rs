@@ -309,6 +309,14 @@ impl Worker {
         }
     }
 
+    /// Reads nothing from a connection until something is decided.
+    pub(super) fn hold_back(&mut self, key: Key) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.paused = true;
+            self.update_interest(key);
+        }
+    }
+
     /// Reads from a connection again that was held back.
     pub(super) fn resume_reading(&mut self, key: Key) {
         let now = self.now;
@@ -379,6 +387,10 @@ impl Worker {
             let is_limited = connection.is_limited();
             match decode(&bytes[used..], connection.version, connection.zone.limits.packet_bytes_max) {
                 Ok(Some((packet, length))) => {
+                    // It comes again when it is decided.
+                    if self.waits_for_decision(key, &packet) {
+                        return used;
+                    }
                     let first = bytes[used];
                     self.counters.count_received(first);
                     used += length;

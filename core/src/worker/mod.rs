@@ -361,6 +361,7 @@ impl Worker {
                 self.tell(point, &nobody, About::Alarm(&alarm));
             }
             Mail::Rights { connection, rights } => self.set_rights(connection, rights),
+            Mail::Decided { connection } => self.resume_reading(connection),
             Mail::RenewRights => self.renew_all_rights(),
             Mail::Durable => {}
             Mail::Stop => self.stop(),

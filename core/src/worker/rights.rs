@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hookline_mqtt::packet::Packet;
 use hookline_mqtt::topic::Subscription;
-use hookline_mqtt::{Properties, QoS, ReasonCode};
+use hookline_mqtt::{Properties, PropertyId, QoS, ReasonCode};
 use hookline_schemas::Client;
 use hookline_schemas::access::{Decision, Request, Rights};
 use hookline_schemas::event::{About, Access, HookPoint};
 
-use super::Worker;
 use super::timers::Due;
+use super::{Worker, delayed};
 use crate::metrics::Counters;
-use crate::renewal::Renewal;
+use crate::renewal::{Asked, Renewal};
 use crate::slab::Key;
 
 /// When to ask again where too many questions wait.
@@ -36,6 +37,39 @@ impl Worker {
             self.close(key, ReasonCode::NotAuthorized, "not_authorized");
         }
         refused.or_else(|| (!is_allowed).then_some(ReasonCode::NotAuthorized))
+    }
+
+    /// Whether a packet has to wait until somebody has decided what is in it. Then that is asked, and the connection held back.
+    pub(super) fn waits_for_decision(&mut self, key: Key, packet: &Packet<'_>) -> bool {
+        let Some(connection) = self.connections.get(key) else { return false };
+        let Some(rights) = connection.rights.clone() else { return false };
+        let undecided = |request: Request<'_>| {
+            let asked = || Asked { action: request.action, topic: request.topic.to_owned(), qos: request.qos, retain: request.retain };
+            (!rights.is_decided(&request)).then(asked)
+        };
+        let request = match packet {
+            Packet::Publish(publish) => {
+                let alias = publish.properties.number(PropertyId::TopicAlias).and_then(|alias| u16::try_from(alias).ok());
+                let known = alias.filter(|_| publish.topic.is_empty()).and_then(|alias| connection.aliases.get(&alias));
+                let name = known.map_or(publish.topic, |known| known);
+                let name = if self.shared.delayed.enable { delayed::split(name).1 } else { name };
+                undecided(Request { action: Access::Publish, topic: name, qos: publish.qos, retain: publish.retain })
+            }
+            Packet::Subscribe(subscribe) => subscribe.filters.iter().find_map(|asked| {
+                let filter = self.rewritten(&connection.client, asked.filter.clone());
+                let topic = Subscription::parse(&filter)?.filter();
+                undecided(Request { action: Access::Subscribe, topic, qos: asked.options.qos, retain: false })
+            }),
+            _ => None,
+        };
+        let Some(asked) = request else { return false };
+        let client = Arc::clone(&connection.client);
+        self.hold_back(key);
+        let question = Renewal { worker: self.number, connection: key, client, rights, request: Some(asked) };
+        if self.shared.renewals.try_send(question).is_err() {
+            self.timers.set(self.now + LATER, Due::Resume(key));
+        }
+        true
     }
 
     /// Sets the timers of what a connection may do, and for how long.
@@ -66,7 +100,7 @@ impl Worker {
     pub(super) fn renew_rights(&mut self, key: Key) {
         let Some(connection) = self.connections.get(key) else { return };
         let Some(rights) = connection.rights.clone().filter(|rights| rights.valid_secs() > 0) else { return };
-        let question = Renewal { worker: self.number, connection: key, client: Arc::clone(&connection.client), rights };
+        let question = Renewal { worker: self.number, connection: key, client: Arc::clone(&connection.client), rights, request: None };
         if self.shared.renewals.try_send(question).is_err() {
             self.timers.set(self.now + LATER, Due::Rights(key));
         }
@@ -92,7 +126,8 @@ impl Worker {
         let Some((rights, resident)) = connection.rights.clone().zip(self.sessions.get(session)) else { return };
         let is_forbidden = |filter: &str, qos| {
             let topic = Subscription::parse(filter).map_or(filter, Subscription::filter);
-            rights.decide(&Request { action: Access::Subscribe, topic, qos, retain: false }).0 != Decision::Allow
+            let request = Request { action: Access::Subscribe, topic, qos, retain: false };
+            rights.is_decided(&request) && rights.decide(&request).0 != Decision::Allow
         };
         let held = resident.session.subscriptions.iter();
         let forbidden: Vec<String> =
@@ -111,6 +146,6 @@ impl Worker {
         let Some(connection) = self.connections.get(key).filter(|connection| connection.checks_deliveries) else { return false };
         let topic = topic.strip_prefix(&*connection.client.mountpoint).unwrap_or(topic);
         let request = Request { action: Access::Subscribe, topic, qos: QoS::AtMostOnce, retain: false };
-        connection.rights.as_ref().is_some_and(|rights| rights.decide(&request).0 != Decision::Allow)
+        connection.rights.as_ref().is_some_and(|rights| rights.is_decided(&request) && rights.decide(&request).0 != Decision::Allow)
     }
 }

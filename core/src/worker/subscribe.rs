@@ -63,7 +63,7 @@ impl Worker {
     }
 
     /// The filter in place of the one that a client names.
-    fn rewritten(&self, client: &Client, filter: String) -> String {
+    pub(super) fn rewritten(&self, client: &Client, filter: String) -> String {
         match Subscription::parse(&filter) {
             Some(subscription) => {
                 let inner = subscription.filter();

@@ -378,3 +378,28 @@ fn nonsense_from_a_backend_is_a_refusal() {
         assert_eq!(refusal(&broker, "alice", "public"), Some(ReasonCode::ServerUnavailable), "{answer}");
     }
 }
+
+#[test]
+fn the_readme_s_example_of_a_company_works() {
+    let _server = services::stay();
+    let Some(ca) = services::authority("ldap") else {
+        return println!("skipped: the directory is somebody's own, and its certificate is not known");
+    };
+    let readme = include_str!("../../../README.md");
+    let (_, section) = readme.split_once("## Who may: logins against the company's LDAP").expect("the section is there");
+    let (section, _) = section.split_once("\n## ").expect("another follows");
+    let example: String = section.lines().filter_map(|line| line.strip_prefix("    ")).map(|line| format!("{line}\n")).collect();
+    let example = example
+        .replace("ldaps://ldap1.example.com,ldaps://ldap2.example.com", &std::env::var("HOOKLINE_TEST_LDAPS").expect("it has TLS"))
+        .replace("dc=example,dc=com", "dc=hookline,dc=test")
+        .replace("/etc/hookline/company-ca.pem", &ca);
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = Broker::start(folder.path(), &example);
+    let mut alice = log_in(&broker, "alice", "wonderland").unwrap_or_else(|reason| panic!("{reason:?}\n{}", broker.log()));
+    assert!(
+        may_publish(&mut alice, "people/alice/x") && !may_publish(&mut alice, "people/carol/x") && may_subscribe(&mut alice, "people/#")
+    );
+    assert!(refusal(&broker, "bob", "builder").is_some(), "he is not in the group");
+    assert!(refusal(&broker, "", "").is_some(), "nobody comes in without a name");
+    assert!(broker.stop().success());
+}

@@ -1,12 +1,13 @@
 //! Permissions that change while clients are connected, and storms of clients.
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use hookline_integration_tests::broker::{Broker, run};
 use hookline_integration_tests::webhook::{Reply, Webhook};
 use hookline_integration_tests::{eventually, postgres, services, unique};
-use hookline_mqtt::QoS;
 use hookline_mqtt::client::{Client, Options};
+use hookline_mqtt::{Properties, QoS};
 
 use super::{log_in, may_publish, may_subscribe, options};
 
@@ -53,6 +54,90 @@ fn a_permission_that_is_taken_away_stops_deliveries_also_of_what_waits() {
     assert!(broker.log().contains("may not subscribe to this any more"));
     assert!(broker.stop().success());
     postgres::execute(&format!("DROP TABLE {acl}"));
+}
+
+#[test]
+fn a_server_is_asked_about_each_request_and_once_for_the_same() {
+    let allowed = Arc::new(Mutex::new(vec!["publish a/x", "subscribe a/#"]));
+    let list = Arc::clone(&allowed);
+    let server = Webhook::start(move |request| {
+        let body = request.json();
+        let asked = format!("{} {}", body["action"].as_str().expect("a text"), body["topic"].as_str().expect("a text"));
+        if asked == "publish broken" {
+            return Reply::Answer(500, "", String::new());
+        }
+        let result = if list.lock().expect("lock").contains(&&*asked) { "allow" } else { "deny" };
+        Reply::Answer(200, "", format!("{{\"result\": \"{result}\"}}"))
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = format!(
+        "[connectors.h]\ntype = \"http\"\nurl = \"http://{}\"\n[authorization]\nrefresh_secs = 1\n[[authorization.sources]]\nname = \"h\"\nconnector = \"h\"\n\
+         parameters = {{ json = '{{\"clientid\": \"${{clientid}}\", \"action\": \"${{action}}\", \"topic\": \"${{topic}}\"}}' }}",
+        server.address()
+    );
+    let broker = Broker::start(folder.path(), &config);
+    let mut client = log_in(&broker, "alice", "").expect("in");
+    assert!(may_subscribe(&mut client, "a/#") && !may_subscribe(&mut client, "b/#"));
+    for _ in 0..50 {
+        assert!(may_publish(&mut client, "a/x") && !may_publish(&mut client, "a/y"));
+    }
+    assert!(!may_publish(&mut client, "broken"), "a failure is a refusal");
+    let asked = server.requests().len();
+    assert!(asked < 40, "{asked} questions for 103 requests");
+    // Messages that wait for their decision keep their order, and those behind them.
+    for number in 0..20 {
+        let topic = if number % 2 == 0 { "a/x".to_owned() } else { format!("a/{number}") };
+        client.send(&topic, number.to_string().as_bytes(), QoS::AtLeastOnce, false, &Properties::default()).expect("sent");
+    }
+    let reasons: Vec<bool> =
+        (0..20).map(|_| client.next_ack(Duration::from_secs(20)).expect("connected").expect("answered").1.is_error()).collect();
+    assert_eq!(reasons, (0..20).map(|number| number % 2 == 1).collect::<Vec<_>>());
+    // What is asked about anew ends a subscription.
+    allowed.lock().expect("lock").clear();
+    eventually("the subscription has ended", Duration::from_secs(10), || {
+        broker.log().contains("may not subscribe to this any more").then_some(())
+    });
+    assert!(!may_publish(&mut client, "a/x"));
+    assert!(broker.stop().success());
+}
+
+#[test]
+fn attributes_of_names_are_seen_by_permissions_rules_and_mountpoints() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let acl = folder.path().join("acl.toml");
+    std::fs::write(
+        &acl,
+        "[[rules]]\npermission = \"deny\"\ntopics = [\"x/#\"]\nclient_attrs = { site = \"south\" }\n\
+         [[rules]]\npermission = \"allow\"\ntopics = [\"x/${client_attrs.site}/#\"]\n",
+    )
+    .expect("written");
+    let config = format!(
+        r#"
+        [client_attributes]
+        site = "nth(1, tokens(clientid, '-'))"
+        nothing = "nth(9, tokens(clientid, '-'))"
+        [listeners.tcp.sites]
+        bind = "127.0.0.1:0"
+        mountpoint = "of/${{client_attrs.site}}/"
+        [[authorization.sources]]
+        name = "file"
+        type = "file"
+        path = "{}"
+        [rules.sites]
+        sql = 'SELECT client_attrs.site AS site FROM "of/north/x/#"'
+        actions = [{{ function = "republish", topic = "x/north/rule", payload = "${{site}}" }}]
+        "#,
+        acl.display()
+    );
+    let broker = Broker::start(folder.path(), &config);
+    let connect = |listener: &str, id: &str| Client::connect(broker.address_of(listener), &options(id, "", "")).expect("in");
+    let (mut north, mut south) = (connect("tcp.default", "north-1"), connect("tcp.default", "south-1"));
+    assert!(may_subscribe(&mut north, "x/north/rule") && !may_publish(&mut north, "x/south/a") && !may_publish(&mut south, "x/south/a"));
+    let mut mounted = connect("tcp.sites", "north-2");
+    assert!(may_publish(&mut mounted, "x/north/t"));
+    let message = north.receive(Duration::from_secs(5)).expect("connected").expect("the rule has published");
+    assert_eq!(message.payload, b"north");
+    assert!(broker.stop().success());
 }
 
 #[test]

@@ -50,6 +50,9 @@ pub struct Config {
     pub auto_subscribe: Vec<AutoSubscribe>,
     /// Who may not connect.
     pub banned: Vec<Ban>,
+    /// What is known of clients beside their names, by name: expressions of rule SQL over `clientid`, `username`, `peerhost`, `cert_common_name`,
+    /// `cert_subject`, `zone` and `listener`, such as `nth(1, tokens(clientid, '-'))`. Permissions, mountpoints and rules see them as `client_attrs`.
+    pub client_attributes: BTreeMap<String, String>,
     /// Ways to prove who a client is, in their order.
     pub authentication: Vec<Authenticator>,
     /// What clients may do.

@@ -3,7 +3,7 @@
 use hookline_mqtt::{Properties, PropertyId, PropertyValue, Version, property::PropertyType};
 
 use super::{About, Alarm, Event};
-use crate::{Map, Message, Value};
+use crate::{Client, Map, Message, Value};
 
 /// A column that rules can name.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +25,7 @@ pub(super) const COMMON: &[Column] = &[
 
 const CLIENT_ID: Column = column("clientid", |e| Value::text(&e.client.client_id));
 const USERNAME: Column = column("username", |e| Value::optional_text(e.client.username.as_deref()));
+const CLIENT_ATTRS: Column = column("client_attrs", |e| attributes(e.client));
 const PEERHOST: Column = column("peerhost", |e| Value::text(&e.client.peer.ip().to_string()));
 const PEERNAME: Column = column("peername", |e| Value::text(&e.client.peer.to_string()));
 const SOCKNAME: Column = column("sockname", |e| Value::text(&e.client.sock.to_string()));
@@ -85,14 +86,28 @@ const FLAGS: Column = column("flags", |e| {
     })
 });
 
-pub(super) const CONNECTION: &[Column] =
-    &[CLIENT_ID, USERNAME, PEERHOST, PEERNAME, SOCKNAME, PROTO_NAME, PROTO_VER, KEEPALIVE, CLEAN_START, EXPIRY, CONN_PROPS, LISTENER];
+pub(super) const CONNECTION: &[Column] = &[
+    CLIENT_ID,
+    USERNAME,
+    CLIENT_ATTRS,
+    PEERHOST,
+    PEERNAME,
+    SOCKNAME,
+    PROTO_NAME,
+    PROTO_VER,
+    KEEPALIVE,
+    CLEAN_START,
+    EXPIRY,
+    CONN_PROPS,
+    LISTENER,
+];
 
 pub(super) const CONNACK: &[Column] = &[
     REASON_CODE,
     CLIENT_ID,
     CLEAN_START,
     USERNAME,
+    CLIENT_ATTRS,
     PEERNAME,
     SOCKNAME,
     PROTO_NAME,
@@ -106,6 +121,7 @@ pub(super) const CONNACK: &[Column] = &[
 pub(super) const CONNECTED: &[Column] = &[
     CLIENT_ID,
     USERNAME,
+    CLIENT_ATTRS,
     PEERNAME,
     SOCKNAME,
     PROTO_NAME,
@@ -124,6 +140,7 @@ pub(super) const DISCONNECTED: &[Column] = &[
     REASON,
     CLIENT_ID,
     USERNAME,
+    CLIENT_ATTRS,
     PEERNAME,
     SOCKNAME,
     PROTO_NAME,
@@ -134,11 +151,12 @@ pub(super) const DISCONNECTED: &[Column] = &[
 ];
 
 pub(super) const PING: &[Column] =
-    &[CLIENT_ID, CLEAN_START, USERNAME, PEERNAME, SOCKNAME, PROTO_NAME, PROTO_VER, KEEPALIVE, EXPIRY, CONN_PROPS];
+    &[CLIENT_ID, CLEAN_START, USERNAME, CLIENT_ATTRS, PEERNAME, SOCKNAME, PROTO_NAME, PROTO_VER, KEEPALIVE, EXPIRY, CONN_PROPS];
 
 pub(super) const LOGIN: &[Column] = &[
     CLIENT_ID,
     USERNAME,
+    CLIENT_ATTRS,
     PEERNAME,
     REASON_CODE,
     column("is_superuser", |e| match e.about {
@@ -154,6 +172,7 @@ pub(super) const LOGIN: &[Column] = &[
 pub(super) const DECIDED: &[Column] = &[
     CLIENT_ID,
     USERNAME,
+    CLIENT_ATTRS,
     PEERHOST,
     PEERNAME,
     TOPIC,
@@ -178,28 +197,51 @@ const DEACTIVATED_AT: Column =
 pub(super) const ALARM_ACTIVATED: &[Column] = &[ALARM_NAME, ALARM_DETAILS, ALARM_MESSAGE, ACTIVATED_AT];
 pub(super) const ALARM_DEACTIVATED: &[Column] = &[ALARM_NAME, ALARM_DETAILS, ALARM_MESSAGE, ACTIVATED_AT, DEACTIVATED_AT];
 
-pub(super) const ACCESS: &[Column] = &[CLIENT_ID, USERNAME, PEERHOST, PEERNAME, TOPIC, ACTION];
-pub(super) const SUBSCRIPTION: &[Column] = &[CLIENT_ID, USERNAME, PEERHOST, PEERNAME, TOPIC, QOS, SUB_PROPS];
-pub(super) const UNSUBSCRIPTION: &[Column] = &[CLIENT_ID, USERNAME, PEERHOST, PEERNAME, TOPIC, QOS, UNSUB_PROPS];
-pub(super) const SESSION: &[Column] = &[CLIENT_ID, USERNAME, PEERHOST, PEERNAME, CLEAN_START, EXPIRY];
-pub(super) const TERMINATED: &[Column] = &[REASON, CLIENT_ID, USERNAME, PEERHOST, PEERNAME];
+pub(super) const ACCESS: &[Column] = &[CLIENT_ID, USERNAME, CLIENT_ATTRS, PEERHOST, PEERNAME, TOPIC, ACTION];
+pub(super) const SUBSCRIPTION: &[Column] = &[CLIENT_ID, USERNAME, CLIENT_ATTRS, PEERHOST, PEERNAME, TOPIC, QOS, SUB_PROPS];
+pub(super) const UNSUBSCRIPTION: &[Column] = &[CLIENT_ID, USERNAME, CLIENT_ATTRS, PEERHOST, PEERNAME, TOPIC, QOS, UNSUB_PROPS];
+pub(super) const SESSION: &[Column] = &[CLIENT_ID, USERNAME, CLIENT_ATTRS, PEERHOST, PEERNAME, CLEAN_START, EXPIRY];
+pub(super) const TERMINATED: &[Column] = &[REASON, CLIENT_ID, USERNAME, CLIENT_ATTRS, PEERHOST, PEERNAME];
 
-pub(super) const PUBLISH: &[Column] = &[ID, CLIENT_ID, USERNAME, PAYLOAD, PEERHOST, PEERNAME, TOPIC, QOS, FLAGS, PUB_PROPS, RECEIVED_AT];
+pub(super) const PUBLISH: &[Column] =
+    &[ID, CLIENT_ID, USERNAME, CLIENT_ATTRS, PAYLOAD, PEERHOST, PEERNAME, TOPIC, QOS, FLAGS, PUB_PROPS, RECEIVED_AT];
 pub(super) const DROPPED: &[Column] =
-    &[ID, REASON, CLIENT_ID, USERNAME, PAYLOAD, PEERHOST, PEERNAME, TOPIC, QOS, FLAGS, PUB_PROPS, RECEIVED_AT];
-pub(super) const VALIDATION_FAILED: &[Column] =
-    &[ID, column("validation", failed_name), CLIENT_ID, USERNAME, PAYLOAD, PEERNAME, TOPIC, QOS, FLAGS, PUB_PROPS, RECEIVED_AT];
-pub(super) const TRANSFORMATION_FAILED: &[Column] =
-    &[ID, column("transformation", failed_name), CLIENT_ID, USERNAME, PAYLOAD, PEERNAME, TOPIC, QOS, FLAGS, PUB_PROPS, RECEIVED_AT];
-pub(super) const DELIVERED: &[Column] =
-    &[ID, FROM_CLIENT_ID, FROM_USERNAME, CLIENT_ID, USERNAME, PAYLOAD, PEERHOST, PEERNAME, TOPIC, QOS, FLAGS, PUB_PROPS, RECEIVED_AT];
-pub(super) const DELIVERY_DROPPED: &[Column] = &[
+    &[ID, REASON, CLIENT_ID, USERNAME, CLIENT_ATTRS, PAYLOAD, PEERHOST, PEERNAME, TOPIC, QOS, FLAGS, PUB_PROPS, RECEIVED_AT];
+pub(super) const VALIDATION_FAILED: &[Column] = &[
     ID,
-    REASON,
+    column("validation", failed_name),
+    CLIENT_ID,
+    USERNAME,
+    CLIENT_ATTRS,
+    PAYLOAD,
+    PEERNAME,
+    TOPIC,
+    QOS,
+    FLAGS,
+    PUB_PROPS,
+    RECEIVED_AT,
+];
+pub(super) const TRANSFORMATION_FAILED: &[Column] = &[
+    ID,
+    column("transformation", failed_name),
+    CLIENT_ID,
+    USERNAME,
+    CLIENT_ATTRS,
+    PAYLOAD,
+    PEERNAME,
+    TOPIC,
+    QOS,
+    FLAGS,
+    PUB_PROPS,
+    RECEIVED_AT,
+];
+pub(super) const DELIVERED: &[Column] = &[
+    ID,
     FROM_CLIENT_ID,
     FROM_USERNAME,
     CLIENT_ID,
     USERNAME,
+    CLIENT_ATTRS,
     PAYLOAD,
     PEERHOST,
     PEERNAME,
@@ -209,6 +251,33 @@ pub(super) const DELIVERY_DROPPED: &[Column] = &[
     PUB_PROPS,
     RECEIVED_AT,
 ];
+pub(super) const DELIVERY_DROPPED: &[Column] = &[
+    ID,
+    REASON,
+    FROM_CLIENT_ID,
+    FROM_USERNAME,
+    CLIENT_ID,
+    USERNAME,
+    CLIENT_ATTRS,
+    PAYLOAD,
+    PEERHOST,
+    PEERNAME,
+    TOPIC,
+    QOS,
+    FLAGS,
+    PUB_PROPS,
+    RECEIVED_AT,
+];
+
+/// What is known of a client beside its names; undefined where that is nothing.
+fn attributes(client: &Client) -> Value {
+    if client.attributes.is_empty() {
+        return Value::Undefined;
+    }
+    let mut map = Map::new();
+    client.attributes.iter().for_each(|(name, value)| map.push_new(name, Value::text(value)));
+    Value::Map(map)
+}
 
 fn of_message(event: &Event<'_>, get: impl FnOnce(&Message) -> Value) -> Value {
     event.message().map_or(Value::Undefined, get)
