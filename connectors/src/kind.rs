@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::connector::Sink;
+use crate::intake::Source;
 
 /// Where the path of an error begins: in the connector's settings, or in the action's parameters.
 pub const CONNECTOR: &str = "connector";
@@ -28,6 +29,10 @@ pub struct SettingsError {
 pub type MakeSink =
     fn(connector: &Map<String, Value>, parameters: &Map<String, Value>, data_dir: &Path) -> Result<Box<dyn Sink>, Vec<SettingsError>>;
 
+/// Makes a source from the settings of its connector and its parameters, for the node of that name.
+pub type MakeSource =
+    fn(connector: &Map<String, Value>, parameters: &Map<String, Value>, node: &str) -> Result<Box<dyn Source>, Vec<SettingsError>>;
+
 /// Makes a question from the settings of its connector and parameters.
 pub type MakeLookup =
     fn(connector: &Map<String, Value>, parameters: &Map<String, Value>, data_dir: &Path) -> Result<Arc<dyn Lookup>, Vec<SettingsError>>;
@@ -39,12 +44,16 @@ pub struct Kind {
     pub name: &'static str,
     /// Makes the sink of an action; nothing is connected yet. Relative paths are below `data_dir`. `None`: nothing can be written there.
     pub sink: Option<MakeSink>,
+    /// Makes a source; nothing is connected yet. `None`: nothing comes from there.
+    pub source: Option<MakeSource>,
     /// Makes a question; nothing is connected yet. `None`: nothing can be asked there.
     pub lookup: Option<MakeLookup>,
     /// The JSON Schema of the connector's settings.
     pub connector_schema: fn() -> Schema,
     /// The JSON Schema of an action's parameters.
     pub parameters_schema: Option<fn() -> Schema>,
+    /// The JSON Schema of a source's parameters.
+    pub source_schema: Option<fn() -> Schema>,
     /// The JSON Schema of a question's parameters.
     pub question_schema: Option<fn() -> Schema>,
 }

@@ -6,6 +6,8 @@ pub mod connector;
 pub mod delivery;
 /// JSON documents with `${…}`: what the connectors share that write documents.
 mod document;
+/// From an outside system into the broker.
+pub mod intake;
 /// What a kind of connector is, and how its settings are read.
 pub mod kind;
 /// How far a sink has come that writes records one after the other.
@@ -28,6 +30,8 @@ mod kafka;
 mod ldap;
 /// MongoDB.
 mod mongodb;
+/// Other MQTT servers.
+mod mqtt;
 /// MySQL and MariaDB.
 mod mysql;
 /// PostgreSQL.
@@ -39,5 +43,6 @@ mod sqlite;
 
 pub use connector::{Failure, Sink};
 pub use delivery::{ActionState, Activity, Delivery, DeliveryControl, DeliveryHandle, Special};
+pub use intake::{IntakeHandle, IntakeView, Source, Taken};
 pub use kind::SettingsError;
 pub use registry::REGISTRY;

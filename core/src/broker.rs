@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use crate::alarms::Alarms;
 use crate::authentication::Methods;
 use crate::bans::{Bans, check_ban};
+use crate::door::Door;
 use crate::hooks::Hooks;
 use crate::listener::{Listener, worker_of};
 use crate::mailbox::{Mail, Mailbox};
@@ -122,6 +123,11 @@ impl Broker {
     /// What an operator should know now, and what was before.
     pub fn alarms(&self) -> &Alarms {
         &self.shared.alarms
+    }
+
+    /// The way in for parts of this process.
+    pub fn door(&self) -> Arc<dyn hookline_schemas::ports::Door> {
+        Arc::new(Door(Arc::clone(&self.shared)))
     }
 
     /// Has the permissions of all connected clients asked for anew, now.

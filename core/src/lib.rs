@@ -13,6 +13,7 @@ mod broker;
 /// The time of day.
 mod clock;
 /// Hooks and the set of points that somebody listens to.
+mod door;
 mod hooks;
 /// How fast clients may send.
 mod limiter;

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use hookline_access::{Access, BuiltIn, Condition, Expression, NewLookup, Setup};
 use hookline_connectors::registry;
 use hookline_rules::Statement;
-use hookline_rules::error::did_you_mean;
 use hookline_schemas::config::Config;
 use hookline_schemas::ports::{KeyValue, QueueError, StateStore};
 use serde_json::{Map, Value as Json};
 
-use crate::serve::settings_error;
+use crate::serve::{find_connector, settings_error};
 
 /// Makes what decides about clients; `None`: nothing does.
 ///
@@ -29,10 +28,7 @@ pub(crate) fn check(config: &Config) -> Vec<String> {
 }
 
 fn question(config: &Config, name: &str, parameters: &Map<String, Json>) -> Result<NewLookup, Vec<String>> {
-    let Some(connector) = config.connectors.get(name) else {
-        let hint = did_you_mean(name, config.connectors.keys().map(String::as_str)).map(|near| format!("; did you mean \"{near}\"?"));
-        return Err(vec![format!("connector: there is no \"{name}\" in [connectors]{}", hint.unwrap_or_default())]);
-    };
+    let connector = find_connector(config, name).map_err(|problem| vec![format!("connector: {problem}")])?;
     // An unknown type is told with its connector.
     let Some(kind) = registry::find(&connector.kind) else { return Err(Vec::new()) };
     let Some(make) = kind.lookup else {

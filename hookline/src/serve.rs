@@ -10,14 +10,15 @@ use std::time::Duration;
 
 use anyhow::Context;
 use hookline_access::BuiltIn;
-use hookline_connectors::{Delivery, DeliveryHandle, SettingsError, Sink, Special, kind, registry};
+use hookline_connectors::{Delivery, DeliveryHandle, IntakeHandle, SettingsError, Sink, Source, Special, kind, registry};
 use hookline_core::store::{ActionQueue, Bounds, Store};
 use hookline_core::{Broker, Hooks, Recorder};
+use hookline_rules::error::did_you_mean;
 use hookline_rules::function::{KvBackend, install_kv_backend};
 use hookline_rules::schema::{self, Registry};
 use hookline_rules::{Engine, Ingress, Targets};
 use hookline_schemas::access::AccessControl;
-use hookline_schemas::config::{Config, Log, LogFormat, WhenFull};
+use hookline_schemas::config::{Config, Connector, Log, LogFormat, WhenFull};
 use hookline_schemas::ports::{AckMode, Hook, StateStore};
 use hookline_schemas::{QueueId, Template};
 use tokio::signal::unix::{SignalKind, signal};
@@ -69,7 +70,8 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
         let mut stop = Stop::new()?;
         let broker = Broker::start(&config, opened, hooks)?;
         let deliveries: Vec<DeliveryHandle> = sinks.into_iter().map(|start| start()).collect();
-        let running = Running::new(&config, Arc::clone(&engine), &deliveries);
+        let intakes = intakes(&config, &broker)?;
+        let running = Running::new(&config, Arc::clone(&engine), &deliveries, &intakes);
         let clients = api::Clients { access, users: BuiltIn::new(state), renew_rights: Box::new(broker.renew_rights()) };
         let api = Api::start(&config.node.data_dir, Arc::clone(&store), running, clients);
         greet(&origin, &data_dir, &config, broker.addresses());
@@ -85,6 +87,9 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
         last_resort(deadline);
         if let Some(api) = api {
             api.stop().await;
+        }
+        for (_, intake) in intakes {
+            intake.stop().await;
         }
         let totals = broker.totals();
         broker.stop().await;
@@ -156,6 +161,9 @@ pub(crate) fn check(config: &Config) -> Result<(), Errors> {
         if let Err(mut problems) = sink(config, name) {
             errors.append(&mut problems);
         }
+    }
+    for name in config.sources.keys() {
+        errors.extend(source(config, name).err().unwrap_or_default());
     }
     errors.extend(hookline_core::check(config));
     errors.extend(access::check(config));
@@ -248,11 +256,7 @@ impl KvBackend for KvTable {
 /// The sink of an action, not connected yet.
 fn sink(config: &Config, name: &str) -> Result<Box<dyn Sink>, Vec<String>> {
     let action = &config.actions[name];
-    let Some(connector) = config.connectors.get(&action.connector) else {
-        let hint = hookline_rules::error::did_you_mean(&action.connector, config.connectors.keys().map(String::as_str));
-        let hint = hint.map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
-        return Err(vec![format!("actions.{name}.connector: there is no \"{}\" in [connectors]{hint}", action.connector)]);
-    };
+    let connector = find_connector(config, &action.connector).map_err(|problem| vec![format!("actions.{name}.connector: {problem}")])?;
     // An unknown type is told with its connector.
     let Some(kind) = registry::find(&connector.kind) else { return Err(Vec::new()) };
     let Some(make) = kind.sink else {
@@ -265,6 +269,29 @@ fn sink(config: &Config, name: &str) -> Result<Box<dyn Sink>, Vec<String>> {
         .map_err(|errors| errors.iter().map(|error| settings_error(error, &format!("actions.{name}."), &action.connector)).collect())
 }
 
+/// A source, not connected yet.
+fn source(config: &Config, name: &str) -> Result<Box<dyn Source>, Vec<String>> {
+    let settings = &config.sources[name];
+    let connector = find_connector(config, &settings.connector).map_err(|problem| vec![format!("sources.{name}.connector: {problem}")])?;
+    let Some(kind) = registry::find(&connector.kind) else { return Err(Vec::new()) };
+    let Some(make) = kind.source else {
+        return Err(vec![format!(
+            "sources.{name}.connector: \"{}\" is of type {}, from which nothing comes",
+            settings.connector, kind.name
+        )]);
+    };
+    make(&connector.settings, &settings.parameters, &config.node.name)
+        .map_err(|errors| errors.iter().map(|error| settings_error(error, &format!("sources.{name}."), &settings.connector)).collect())
+}
+
+/// The connector of a name; names a similar one where there is none.
+pub(crate) fn find_connector<'a>(config: &'a Config, name: &str) -> Result<&'a Connector, String> {
+    config.connectors.get(name).ok_or_else(|| {
+        let hint = did_you_mean(name, config.connectors.keys().map(String::as_str)).map(|near| format!("; did you mean \"{near}\"?"));
+        format!("there is no \"{name}\" in [connectors]{}", hint.unwrap_or_default())
+    })
+}
+
 /// An error in the settings of a connector, or in the parameters of what stands at `at` and uses it.
 pub(crate) fn settings_error(error: &SettingsError, at: &str, connector: &str) -> String {
     let rest = error.path.strip_prefix(kind::CONNECTOR);
@@ -273,6 +300,16 @@ pub(crate) fn settings_error(error: &SettingsError, at: &str, connector: &str) -
         Some(field) => format!("{path}.{field}: missing"),
         None => format!("{path}: {}", error.problem),
     }
+}
+
+/// What comes in from outside, each at work.
+fn intakes(config: &Config, broker: &Broker) -> anyhow::Result<Vec<(String, IntakeHandle)>> {
+    let mut intakes = Vec::new();
+    for (name, _) in config.sources.iter().filter(|(_, settings)| settings.enable) {
+        let source = source(config, name).map_err(|errors| anyhow::anyhow!("{}", errors.join("; ")))?;
+        intakes.push((name.clone(), IntakeHandle::start(name, source, broker.door())));
+    }
+    Ok(intakes)
 }
 
 type StartDelivery = Box<dyn FnOnce() -> DeliveryHandle>;

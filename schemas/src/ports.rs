@@ -162,6 +162,15 @@ impl Outcome {
     }
 }
 
+/// The way into the broker for a part of its own process: a session of MQTT 5 over a stream.
+pub trait Door: Send + Sync {
+    /// Lets a session in, with that client identifier. Its CONNACK is on its way; the stream does not block.
+    ///
+    /// # Errors
+    /// The system has no stream left.
+    fn open(&self, client_id: &str) -> std::io::Result<std::os::unix::net::UnixStream>;
+}
+
 /// A durable queue, as the delivery sees it. One delivery reads a queue; appends overlap with it. Records are settled in any order.
 pub trait QueueReader: Send + Sync {
     /// The number of the first record that is not settled.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// Pauses for one row of attempts.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     initial: Duration,
     max: Duration,
     attempts: u32,
@@ -13,22 +13,22 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    pub(super) fn new(initial: Duration, max: Duration) -> Backoff {
+    pub(crate) fn new(initial: Duration, max: Duration) -> Backoff {
         Backoff { initial, max, attempts: 0, seed: RandomState::new() }
     }
 
     /// Something has succeeded: the next failure starts afresh.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.attempts = 0;
     }
 
     /// How many attempts have failed in a row.
-    pub(super) fn attempts(&self) -> u64 {
+    pub(crate) fn attempts(&self) -> u64 {
         self.attempts.into()
     }
 
     /// The pause before the next attempt: between half and all of what is due.
-    pub(super) fn next(&mut self) -> Duration {
+    pub(crate) fn next(&mut self) -> Duration {
         let due = self.initial.saturating_mul(1 << self.attempts.min(20)).min(self.max);
         self.attempts = self.attempts.saturating_add(1);
         let jitter = (self.seed.hash_one(self.attempts) % 1024) as f64 / 1024.0;

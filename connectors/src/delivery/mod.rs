@@ -26,7 +26,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::connector::{Failure, Sink};
-use backoff::Backoff;
+pub(crate) use backoff::Backoff;
 use dispatcher::Dispatcher;
 pub use report::Activity;
 use report::Report;

@@ -21,6 +21,7 @@ pub(crate) const KIND: Kind = Kind {
             kind::both(kind::settings::<config::Connector>(connector), kind::settings::<config::Parameters>(parameters))?;
         Ok(Box::new(sink::HttpSink::new(connector, &parameters, data_dir)?))
     }),
+    source: None,
     lookup: Some(|connector, parameters, data_dir| {
         let (connector, parameters) =
             kind::both(kind::settings::<config::Connector>(connector), kind::settings::<config::Parameters>(parameters))?;
@@ -28,5 +29,6 @@ pub(crate) const KIND: Kind = Kind {
     }),
     connector_schema: || schemars::schema_for!(config::Connector),
     parameters_schema: Some(|| schemars::schema_for!(config::Parameters)),
+    source_schema: None,
     question_schema: Some(|| schemars::schema_for!(config::Parameters)),
 };

@@ -8,6 +8,7 @@ mod client;
 mod config;
 mod request;
 mod sink;
+mod source;
 
 use crate::kind::{self, Kind};
 
@@ -20,8 +21,14 @@ pub(crate) const KIND: Kind = Kind {
         let (security, request) = kind::both_valid(connector.security(), request::Request::new(&parameters))?;
         Ok(Box::new(sink::KafkaSink::new(connector, security, request, parameters)))
     }),
+    source: Some(|connector, parameters, _| {
+        let (connector, parameters) =
+            kind::both(kind::settings::<config::Connector>(connector), kind::settings::<source::Intake>(parameters))?;
+        Ok(Box::new(source::KafkaSource::new(connector, parameters)?))
+    }),
     lookup: None,
     connector_schema: || schemars::schema_for!(config::Connector),
     parameters_schema: Some(|| schemars::schema_for!(config::Parameters)),
+    source_schema: Some(|| schemars::schema_for!(source::Intake)),
     question_schema: None,
 };

@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(filled, r"(&(objectClass=person)(uid=\2a\29\28uid=\2a\29\29\28|\28uid=\2a))");
         let row = Value::from_json(serde_json::json!({"username": "a,ou=admins"}));
         let base = Template::parse("uid=${username},ou=people").expect("valid");
-        assert_eq!(fill(&base, &row, |text| dn_escape(text).into_owned()), r"uid=a\2cou=admins,ou=people");
+        assert_eq!(fill(&base, &row, |text| dn_escape(text).into_owned()), r"uid=a\2cou\3dadmins,ou=people");
         assert!(same_dn("cn=A, ou=b", "CN=a,OU=B") && !same_dn("cn=a", "cn=b"));
     }
 }

@@ -13,6 +13,7 @@ use crate::kind::{self, Kind};
 pub(crate) const KIND: Kind = Kind {
     name: "ldap",
     sink: None,
+    source: None,
     lookup: Some(|connector, parameters, _| {
         let (connector, question) =
             kind::both(kind::settings::<config::Connector>(connector), kind::settings::<config::Question>(parameters))?;
@@ -20,5 +21,6 @@ pub(crate) const KIND: Kind = Kind {
     }),
     connector_schema: || schemars::schema_for!(config::Connector),
     parameters_schema: None,
+    source_schema: None,
     question_schema: Some(|| schemars::schema_for!(config::Question)),
 };

@@ -20,6 +20,7 @@ pub(crate) const KIND: Kind = Kind {
             kind::both(kind::settings::<config::Connector>(connector), kind::settings::<config::Parameters>(parameters))?;
         Ok(Box::new(sink::MongoSink::new(&connector, &parameters)?))
     }),
+    source: None,
     lookup: Some(|connector, parameters, _| {
         let (connector, question) =
             kind::both(kind::settings::<config::Connector>(connector), kind::settings::<lookup::Question>(parameters))?;
@@ -27,5 +28,6 @@ pub(crate) const KIND: Kind = Kind {
     }),
     connector_schema: || schemars::schema_for!(config::Connector),
     parameters_schema: Some(|| schemars::schema_for!(config::Parameters)),
+    source_schema: None,
     question_schema: Some(|| schemars::schema_for!(lookup::Question)),
 };

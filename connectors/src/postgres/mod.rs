@@ -17,6 +17,7 @@ pub(crate) const KIND: Kind = Kind {
             kind::both(kind::settings::<config::Connector>(connector), kind::settings::<config::Parameters>(parameters))?;
         Ok(Box::new(sink::PostgresSink::new(connector, parameters)?))
     }),
+    source: None,
     lookup: Some(|connector, parameters, _| {
         let (connector, question) =
             kind::both(kind::settings::<config::Connector>(connector), kind::settings::<lookup::Question>(parameters))?;
@@ -24,5 +25,6 @@ pub(crate) const KIND: Kind = Kind {
     }),
     connector_schema: || schemars::schema_for!(config::Connector),
     parameters_schema: Some(|| schemars::schema_for!(config::Parameters)),
+    source_schema: None,
     question_schema: Some(|| schemars::schema_for!(lookup::Question)),
 };

@@ -24,6 +24,7 @@ pub(crate) const KIND: Kind = Kind {
             kind::both(kind::settings::<config::Connector>(connector), kind::settings::<config::Parameters>(parameters))?;
         Ok(Box::new(sink::RedisSink::new(client::open(&connector)?, request::Request::new(&parameters)?)))
     }),
+    source: None,
     lookup: Some(|connector, parameters, _| {
         let (connector, question) =
             kind::both(kind::settings::<config::Connector>(connector), kind::settings::<lookup::Question>(parameters))?;
@@ -31,5 +32,6 @@ pub(crate) const KIND: Kind = Kind {
     }),
     connector_schema: || schemars::schema_for!(config::Connector),
     parameters_schema: Some(|| schemars::schema_for!(config::Parameters)),
+    source_schema: None,
     question_schema: Some(|| schemars::schema_for!(lookup::Question)),
 };

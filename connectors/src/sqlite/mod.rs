@@ -19,8 +19,10 @@ pub(crate) const KIND: Kind = Kind {
             kind::both(kind::settings::<config::Connector>(connector), kind::settings::<config::Parameters>(parameters))?;
         Ok(Box::new(sink::SqliteSink::new(data_dir.join(connector.path), parameters)?))
     }),
+    source: None,
     lookup: None,
     connector_schema: || schemars::schema_for!(config::Connector),
     parameters_schema: Some(|| schemars::schema_for!(config::Parameters)),
+    source_schema: None,
     question_schema: None,
 };

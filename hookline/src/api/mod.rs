@@ -9,6 +9,7 @@ pub(crate) mod rule_metrics;
 mod rules;
 mod running;
 mod socket;
+pub(crate) mod sources;
 mod store;
 
 use std::path::Path;
@@ -141,6 +142,7 @@ fn router(shared: Shared) -> Router {
         .route("/actions/{action}", get(actions::get_one))
         .route("/actions/{action}/pause", post(actions::post_pause))
         .route("/actions/{action}/resume", post(actions::post_resume))
+        .route("/sources", get(sources::get_all))
         .route("/access", get(access::get_stats))
         .route("/authorization/cache", delete(access::delete_cache))
         .route(access::USERS, get(access::get_users).post(access::post_user))

@@ -219,7 +219,7 @@ mod tests {
         let config = json!({ "rules": { "hot": { "sql": sql, "actions": [{ "function": "console" }], "enable": enable } } });
         let config: Config = serde_json::from_value(config).expect("valid");
         let engine = hookline_rules::Engine::new(&config.rules, &BTreeMap::new(), None).expect("compiles");
-        Running::new(&config, Arc::new(engine), &[])
+        Running::new(&config, Arc::new(engine), &[], &[])
     }
 
     #[test]

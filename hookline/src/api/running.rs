@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hookline_connectors::{DeliveryControl, DeliveryHandle};
+use hookline_connectors::{DeliveryControl, DeliveryHandle, IntakeHandle, IntakeView};
 use hookline_rules::error::did_you_mean;
 use hookline_rules::{Engine, Statement};
 use hookline_schemas::config::{ConditionalAction, Config, Rule, RuleAction};
@@ -17,6 +17,7 @@ pub(crate) struct Running {
     pub(super) engine: Arc<Engine>,
     rules: BTreeMap<String, RunningRule>,
     actions: BTreeMap<String, RunningAction>,
+    pub(super) sources: BTreeMap<String, IntakeView>,
 }
 
 /// A rule of the configuration.
@@ -40,7 +41,7 @@ pub(super) struct RunningAction {
 
 impl Running {
     /// The rules and actions of a configuration, as they run now.
-    pub(crate) fn new(config: &Config, engine: Arc<Engine>, deliveries: &[DeliveryHandle]) -> Running {
+    pub(crate) fn new(config: &Config, engine: Arc<Engine>, deliveries: &[DeliveryHandle], intakes: &[(String, IntakeHandle)]) -> Running {
         let rules = config.rules.iter().map(|(name, settings)| {
             // A rule that does not run may be wrong.
             let from = Statement::compile(&settings.sql).map(|statement| statement.sources().to_vec()).unwrap_or_default();
@@ -52,7 +53,8 @@ impl Running {
             let rules = rules_of(config, name);
             Some((name.clone(), RunningAction { connector: action.connector.clone(), kind, rules, delivery: delivery.control() }))
         });
-        Running { node: config.node.name.clone(), rules: rules.collect(), actions: actions.collect(), engine }
+        let sources = intakes.iter().map(|(name, intake)| (name.clone(), intake.view())).collect();
+        Running { node: config.node.name.clone(), rules: rules.collect(), actions: actions.collect(), sources, engine }
     }
 
     /// All rules, by name.

@@ -12,6 +12,7 @@ use super::report::{one_line, size};
 use super::users::{self, Users};
 use crate::api::actions::ActionInfo;
 use crate::api::rule_metrics::{LastError, PAGE_MAX, RuleInfo, RuleMetrics, Rules};
+use crate::api::sources::SourceInfo;
 use crate::control::encode;
 
 #[derive(Debug, Args)]
@@ -33,6 +34,11 @@ enum Command {
     Actions {
         /// One of them
         name: Option<String>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// The sources: whether they reach their systems, and what they have taken in
+    Sources {
         #[command(flatten)]
         common: Common,
     },
@@ -98,6 +104,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Rules { name: Some(name), common } => rule(common, &name),
         Command::Actions { name: None, common } => actions(common),
         Command::Actions { name: Some(name), common } => action(common, &name),
+        Command::Sources { common } => sources(common),
         Command::Users { command } => users::users(command),
         Command::Access { refresh, common } => users::access(common, refresh),
         Command::Pause { name, common } => set_paused(common, &name, "pause"),
@@ -187,6 +194,19 @@ fn actions(Common { config, output }: Common) -> anyhow::Result<()> {
             "{name:24} {kind:10} {status:12} {:>10} {size:>10} {:>12} {:>12} {:>10} {:>10} {dead_letters:>8}  {why}",
             l.pending, l.accepted, l.delivered, l.dropped, l.expired
         );
+    }
+    Ok(())
+}
+
+fn sources(Common { config, output }: Common) -> anyhow::Result<()> {
+    let all: Vec<SourceInfo> = running(config)?.get("/sources")?;
+    if output == Output::Json {
+        return print_json(&all);
+    }
+    println!("{:24} {:12} {:>12} {:>12} {:>12}  why", "source", "status", "received", "published", "rejected");
+    for SourceInfo { name, status, status_reason, taken } in &all {
+        let why = one_line(status_reason.as_deref().unwrap_or_default(), 80);
+        println!("{name:24} {:12} {:>12} {:>12} {:>12}  {why}", status.name(), taken.received, taken.published, taken.rejected);
     }
     Ok(())
 }

@@ -125,6 +125,7 @@ pub(crate) fn schemas() -> BTreeMap<String, String> {
     for kind in hookline_connectors::REGISTRY {
         schemas.insert(format!("connector-{}.json", kind.name), (kind.connector_schema)());
         schemas.extend(kind.parameters_schema.map(|schema| (format!("action-{}.json", kind.name), schema())));
+        schemas.extend(kind.source_schema.map(|schema| (format!("source-{}.json", kind.name), schema())));
         schemas.extend(kind.question_schema.map(|schema| (format!("question-{}.json", kind.name), schema())));
     }
     let text = |schema| serde_json::to_string_pretty(&schema).expect("a schema is plain JSON") + "\n";

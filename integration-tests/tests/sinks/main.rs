@@ -246,6 +246,11 @@ fn mongodb_stands_everything() {
 }
 
 #[test]
+fn mqtt_stands_everything() {
+    stands_everything(&servers::mqtt());
+}
+
+#[test]
 fn mysql_stands_everything() {
     let _server = services::stay();
     stands_everything(&servers::mysql());

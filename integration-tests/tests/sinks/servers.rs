@@ -2,15 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ::mongodb::bson::doc;
 use base64::Engine;
+use hookline_integration_tests::broker::{Broker, run_with_input};
 use hookline_integration_tests::proxy::Proxy;
 use hookline_integration_tests::webhook::{Reply, Webhook};
 use hookline_integration_tests::{
     kafka as kafka_reader, mongo, mysql as mysql_reader, postgres as postgres_reader, redis as redis_reader, unique,
 };
+use hookline_mqtt::client::Options;
+use hookline_mqtt::{QoS, Version};
 
 /// What a server refuses is marked so.
 const POISON: &str = "poison";
@@ -287,6 +291,76 @@ impl Server for Kafka {
 
     fn poison(&self) -> Option<String> {
         Some("x".repeat(30_000))
+    }
+}
+
+/// Another broker, and a subscriber of it that remembers everything.
+struct Mqtt {
+    broker: Broker,
+    numbers: Arc<Mutex<Vec<u64>>>,
+    _folder: tempfile::TempDir,
+}
+
+pub(crate) fn mqtt() -> impl Server {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = "[mqtt]\nallow_anonymous = false\ncheck_payload_format = true\n[[authentication]]\nname = \"own\"\ntype = \"file\"\npath = \"users\"\n\
+                  [[authentication]]\nname = \"reader\"\ntype = \"client_id\"\nclient_ids = [\"reader\"]";
+    let users = folder.path().join("users");
+    let (code, line) = run_with_input(&["ctl", "users", "hash", "bridge"], "right\n");
+    assert_eq!(code, Some(0));
+    std::fs::write(&users, line).expect("written");
+    let broker = Broker::start(folder.path(), &config.replace("\"users\"", &format!("\"{}\"", users.display())));
+    let numbers = Arc::new(Mutex::new(Vec::new()));
+    let mut reader = broker.connect(&Options::new("reader").version(Version::V5));
+    reader.subscribe(&[("bridged/#", QoS::AtLeastOnce)]).expect("subscribed");
+    let seen = Arc::clone(&numbers);
+    // It ends with its broker.
+    std::thread::spawn(move || {
+        while let Ok(message) = reader.receive(Duration::from_secs(3600)) {
+            let Some(message) = message else { return };
+            let payload: serde_json::Value = serde_json::from_slice(&message.payload).expect("JSON");
+            seen.lock().expect("lock").push(payload["n"].as_u64().expect("a number"));
+        }
+    });
+    Mqtt { broker, numbers, _folder: folder }
+}
+
+impl Server for Mqtt {
+    fn name(&self) -> &'static str {
+        "mqtt"
+    }
+
+    fn proxy(&self) -> Proxy {
+        Proxy::start(self.broker.address())
+    }
+
+    fn connector(&self, address: &str, password: bool) -> String {
+        let password = if password { "right" } else { "wrong" };
+        format!("type = \"mqtt\"\nserver = \"{address}\"\nusername = \"bridge\"\npassword = \"{password}\"")
+    }
+
+    fn parameters(&self) -> String {
+        "topic = \"bridged/${word}\"\npayload = '{\"n\": ${n}}'".to_owned()
+    }
+
+    fn numbers(&self, about: usize) -> Vec<u64> {
+        // The last ones may still be on their way to the reader.
+        let began = std::time::Instant::now();
+        loop {
+            let numbers = self.numbers.lock().expect("lock").clone();
+            if numbers.iter().collect::<BTreeSet<_>>().len() >= about || began.elapsed() > Duration::from_secs(5) {
+                return numbers;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn is_idempotent(&self) -> bool {
+        false
+    }
+
+    fn poison(&self) -> Option<String> {
+        Some("no/+/topic".to_owned())
     }
 }
 

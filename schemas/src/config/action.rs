@@ -12,7 +12,7 @@ use crate::ports::{AckMode, Promise};
 /// A connection to an outside system. The settings beside `type` are the connector's own.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Connector {
-    /// Which kind: `http`, `kafka`, `mongodb`, `mysql`, `postgres`, `redis` or `sqlite`.
+    /// Which kind: `http`, `kafka`, `ldap`, `mongodb`, `mqtt`, `mysql`, `postgres`, `redis` or `sqlite`.
     #[serde(rename = "type")]
     pub kind: String,
     /// The settings of that kind.
@@ -61,6 +61,20 @@ impl Action {
     pub fn promise(&self) -> Promise {
         Promise { ack: self.ack, level: self.level, deadline: Duration::from_secs(self.ack_timeout_secs.into()) }
     }
+}
+
+/// What to take from an outside system and publish here.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// The name of the connector.
+    pub connector: String,
+    /// Whether it is taken.
+    #[serde(default = "yes")]
+    pub enable: bool,
+    /// What is taken: the settings of the connector's kind.
+    #[serde(default)]
+    pub parameters: serde_json::Map<String, serde_json::Value>,
 }
 
 /// The bounds of an action's queue.

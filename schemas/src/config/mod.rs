@@ -21,7 +21,7 @@ pub use access::{
 };
 pub use action::{
     Action, BuiltIn, ConditionalAction, Connector, Delivery, FlagOrTemplate, NumberOrTemplate, QueueBounds, Rule, RuleAction, RuleEngine,
-    RuleWindow, WhenFull,
+    RuleWindow, Source, WhenFull,
 };
 pub use listener::{CertificateFiles, ClientAuth, Listener, Listeners, Tls, TlsVersion, TransportKind, WebSocket};
 pub use mqtt::{DefaultPriority, Mqtt, PeerCert, SharedStrategy, Zone};
@@ -73,6 +73,8 @@ pub struct Config {
     pub connectors: BTreeMap<String, Connector>,
     /// What to write into an outside system, by name.
     pub actions: BTreeMap<String, Action>,
+    /// What to take from outside systems and publish here, by name.
+    pub sources: BTreeMap<String, Source>,
     /// Rules that select from messages and events, by name.
     pub rules: BTreeMap<String, Rule>,
     /// What all rules share.

@@ -1,0 +1,57 @@
+//! The way into the broker: a session of a source.
+
+use hookline_mqtt::{QoS, ReasonCode};
+use hookline_schemas::ports::Door;
+use tokio::net::UnixStream;
+
+use crate::connector::Failure;
+use crate::mqtt::session::{Outgoing, Session};
+
+/// A message for the broker.
+pub(crate) type Message = Outgoing;
+
+/// A session in the broker.
+pub(crate) struct Inlet(Session);
+
+/// What the broker says of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// It has it: the promise holds.
+    Taken,
+    /// It will never take it.
+    Rejected(ReasonCode),
+}
+
+impl Inlet {
+    /// Goes in.
+    pub(crate) async fn open(door: &dyn Door, name: &str) -> Result<Inlet, Failure> {
+        let failed = |error: std::io::Error| Failure::Reconnect(format!("the broker does not let the source in: {error}"));
+        let stream = door.open(name).map_err(failed)?;
+        let stream = UnixStream::from_std(stream).map_err(failed)?;
+        Session::let_in(Box::new(stream)).await.map(Inlet)
+    }
+
+    /// Whether another message may be sent before an answer.
+    pub(crate) fn has_room(&self) -> bool {
+        self.0.has_room()
+    }
+
+    /// Sends a message, at QoS 1 at least, so that it is answered. Answers come in the order of the messages.
+    pub(crate) async fn send(&mut self, mut message: Message) -> Result<(), Failure> {
+        message.qos = message.qos.max(QoS::AtLeastOnce);
+        self.0.publish(&message).await.map(drop)
+    }
+
+    /// The answer to the oldest message without one. May be given up at any time.
+    pub(crate) async fn answer(&mut self) -> Result<Answer, Failure> {
+        let (_, reason) = self.0.acknowledged().await?;
+        match reason {
+            reason if !reason.is_error() => Ok(Answer::Taken),
+            // What has no room now has some later.
+            ReasonCode::QuotaExceeded | ReasonCode::UnspecifiedError => {
+                Err(Failure::Retry(format!("the broker has no room: {}", reason.name())))
+            }
+            reason => Ok(Answer::Rejected(reason)),
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Messages of Kafka's topics: their offsets are committed when the broker has acknowledged them.
+
+use std::collections::VecDeque;
+
+use hookline_mqtt::{Properties, QoS, topic};
+use hookline_schemas::ports::{BoxFuture, Door};
+use hookline_schemas::{Map, Template, Value};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{Consumer, StreamConsumer};
+use rdkafka::message::{BorrowedMessage, Headers, Message as _};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tokio::sync::Mutex;
+
+use super::client::{self, Security};
+use super::config::Connector;
+use crate::connector::Failure;
+use crate::intake::{Answer, Inlet, Message, Report, Source};
+use crate::kind::{PARAMETERS, SettingsError, template};
+
+/// What is taken.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Intake {
+    /// Kafka's topics; `^` stands before a regular expression.
+    pub(crate) topics: Vec<String>,
+    /// The consumer group; without it `hookline-` and the name of the source. Several nodes with one group share the partitions.
+    pub(crate) group_id: Option<String>,
+    /// Where a new group begins.
+    #[serde(default)]
+    pub(crate) offset_reset: OffsetReset,
+    /// Template of the topic here. It sees `topic`, `key`, `value`, `headers`, `partition`, `offset` and `ts`.
+    pub(crate) topic: String,
+    /// Template of the payload.
+    #[serde(default = "value")]
+    pub(crate) payload: String,
+    /// The QoS of the message here, 0 to 2.
+    #[serde(default = "qos")]
+    pub(crate) qos: u8,
+    /// Whether it is retained.
+    #[serde(default)]
+    pub(crate) retain: bool,
+    /// Whether headers become user properties.
+    #[serde(default = "yes")]
+    pub(crate) user_properties: bool,
+}
+
+/// Where a new consumer group begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum OffsetReset {
+    /// With what comes from now on.
+    #[default]
+    Latest,
+    /// With what is there.
+    Earliest,
+}
+
+fn value() -> String {
+    "${value}".into()
+}
+
+fn qos() -> u8 {
+    1
+}
+
+fn yes() -> bool {
+    true
+}
+
+pub(super) struct KafkaSource {
+    connector: Connector,
+    security: Security,
+    settings: Intake,
+    topic: Template,
+    payload: Template,
+    qos: QoS,
+    /// Kept over failures of the broker's side, so that the group is not shaken up.
+    consumer: Mutex<Option<StreamConsumer>>,
+}
+
+impl KafkaSource {
+    pub(super) fn new(connector: Connector, settings: Intake) -> Result<KafkaSource, Vec<SettingsError>> {
+        let wrong = |key: &str, problem: &str| vec![SettingsError { path: format!("{PARAMETERS}.{key}"), problem: problem.to_owned() }];
+        if settings.topics.is_empty() {
+            return Err(wrong("topics", "there must be one at least"));
+        }
+        let qos = QoS::from_bits(settings.qos).ok_or_else(|| wrong("qos", "must be 0, 1 or 2"))?;
+        let (topic, payload) = (template("topic", &settings.topic)?, template("payload", &settings.payload)?);
+        let security = connector.security()?;
+        Ok(KafkaSource { connector, security, settings, topic, payload, qos, consumer: Mutex::new(None) })
+    }
+
+    fn open(&self, name: &str) -> Result<StreamConsumer, Failure> {
+        let mut config: ClientConfig = client::base(&self.connector, &self.security);
+        let group = self.settings.group_id.clone().unwrap_or_else(|| format!("hookline-{name}"));
+        let reset = if self.settings.offset_reset == OffsetReset::Earliest { "earliest" } else { "latest" };
+        config
+            .set("group.id", group)
+            .set("auto.offset.reset", reset)
+            // What was stored is committed now and then, and when partitions go; only what is acknowledged is stored.
+            .set("enable.auto.commit", "true")
+            .set("auto.commit.interval.ms", "1000")
+            .set("enable.auto.offset.store", "false")
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("isolation.level", "read_committed");
+        client::further(&mut config, &self.connector);
+        let consumer: StreamConsumer = config.create().map_err(|error| Failure::Reconnect(format!("kafka client: {error}")))?;
+        let topics: Vec<&str> = self.settings.topics.iter().map(String::as_str).collect();
+        consumer.subscribe(&topics).map_err(|error| client::classify(&error))?;
+        Ok(consumer)
+    }
+
+    async fn take_in(&self, consumer: &StreamConsumer, door: &dyn Door, report: &Report) -> Result<(), Failure> {
+        let mut inlet = Inlet::open(door, &format!("hookline-in-{}", report.name())).await?;
+        let mut under_way: VecDeque<(String, i32, i64)> = VecDeque::new();
+        loop {
+            tokio::select! {
+                answer = inlet.answer(), if !under_way.is_empty() => {
+                    match answer? {
+                        Answer::Taken => report.published(),
+                        Answer::Rejected(reason) => report.rejected("a message of Kafka", reason.name()),
+                    }
+                    if let Some((topic, partition, offset)) = under_way.pop_front() {
+                        store(consumer, &topic, partition, offset);
+                    }
+                }
+                received = consumer.recv(), if inlet.has_room() => {
+                    let received = received.map_err(|error| client::classify(&error))?;
+                    report.is_well();
+                    report.received();
+                    let place = (received.topic().to_owned(), received.partition(), received.offset());
+                    match self.message(&received) {
+                        Ok(message) => {
+                            inlet.send(message).await?;
+                            under_way.push_back(place);
+                        }
+                        Err(problem) => {
+                            report.rejected("a message of Kafka", &problem);
+                            // Nothing before it may be forgotten: its offset is stored with the next one's.
+                            if under_way.is_empty() {
+                                store(consumer, &place.0, place.1, place.2);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn message(&self, received: &BorrowedMessage<'_>) -> Result<Message, String> {
+        let bytes = |bytes: Option<&[u8]>| match bytes {
+            None => Value::Null,
+            Some(bytes) => std::str::from_utf8(bytes).map_or_else(|_| Value::Bytes(bytes.to_vec().into()), Value::text),
+        };
+        let mut headers = Map::new();
+        let mut properties = Properties::default();
+        for header in received.headers().into_iter().flat_map(|headers| headers.iter()) {
+            let value = bytes(header.value);
+            if self.settings.user_properties && !value.is_null() {
+                properties.push_user(header.key, &value.to_string());
+            }
+            headers.insert(header.key, value);
+        }
+        let mut row = Map::new();
+        row.push_new("topic", Value::text(received.topic()));
+        row.push_new("key", bytes(received.key()));
+        row.push_new("value", bytes(received.payload()));
+        row.push_new("headers", Value::Map(headers));
+        row.push_new("partition", Value::Int(received.partition().into()));
+        row.push_new("offset", Value::Int(received.offset()));
+        row.push_new("ts", received.timestamp().to_millis().map_or(Value::Null, Value::Int));
+        let row = Value::Map(row);
+        let topic = self.topic.render_text(&row);
+        if !topic::name_is_valid(&topic, usize::MAX) || topic.starts_with('$') {
+            return Err(format!("\"{topic}\" is no topic that can be published to"));
+        }
+        Ok(Message { topic, payload: self.payload.render(&row).to_vec(), qos: self.qos, retain: self.settings.retain, properties })
+    }
+}
+
+/// What comes before it, and itself, is done with. A partition that has gone meanwhile is another's.
+fn store(consumer: &StreamConsumer, topic: &str, partition: i32, offset: i64) {
+    if let Err(error) = consumer.store_offset(topic, partition, offset) {
+        tracing::debug!(topic, partition, %error, "an offset is not stored");
+    }
+}
+
+impl Source for KafkaSource {
+    fn run<'a>(&'a mut self, door: &'a dyn Door, report: &'a Report) -> BoxFuture<'a, Failure> {
+        Box::pin(async move {
+            let mut consumer = self.consumer.lock().await;
+            // What was received and not acknowledged comes again only to a new one.
+            *consumer = None;
+            let opened = match self.open(report.name()) {
+                Ok(opened) => consumer.insert(opened),
+                Err(failure) => return failure,
+            };
+            self.take_in(opened, door, report).await.err().unwrap_or_else(|| Failure::Reconnect("kafka: the end".into()))
+        })
+    }
+}
