@@ -22,6 +22,8 @@ mod tls;
 /// Sessions between questions.
 mod idle;
 
+/// Files of JSON lines.
+mod file;
 /// HTTP: webhooks.
 mod http;
 /// Apache Kafka.

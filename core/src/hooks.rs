@@ -1,6 +1,7 @@
 //! Who wants to hear of what. An event that nobody wants is never built: asking is one test of a bit.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use hookline_schemas::Client;
 use hookline_schemas::access::AccessControl;
@@ -10,29 +11,38 @@ use hookline_schemas::ports::{Hook, Outcome};
 
 use crate::clock;
 
-/// The hooks of a broker, fixed while it runs.
+/// The hooks of a broker. Which they are is fixed while it runs; what they want to hear of may change.
 #[derive(Clone)]
 pub struct Hooks {
     node: Arc<str>,
-    points: HookSet,
+    points: Arc<AtomicU32>,
     hooks: Arc<[Arc<dyn Hook>]>,
-    has_clock: bool,
     gate: Option<Arc<dyn Gate>>,
     access: Option<Arc<dyn AccessControl>>,
 }
 
 impl std::fmt::Debug for Hooks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hooks").field("points", &self.points).field("count", &self.hooks.len()).finish()
+        f.debug_struct("Hooks").field("points", &self.points()).field("count", &self.hooks.len()).finish()
     }
 }
 
 impl Hooks {
     /// Registers hooks; they are called in this order.
     pub fn new(node: &str, hooks: Vec<Arc<dyn Hook>>) -> Hooks {
-        let points = hooks.iter().fold(HookSet::EMPTY, |points, hook| points.union(hook.points()));
-        let has_clock = hooks.iter().any(|hook| hook.has_clock());
-        Hooks { node: node.into(), points, hooks: hooks.into(), has_clock, gate: None, access: None }
+        let made = Hooks { node: node.into(), points: Arc::default(), hooks: hooks.into(), gate: None, access: None };
+        made.refresh();
+        made
+    }
+
+    /// Asks all hooks anew what they want to hear of.
+    pub fn refresh(&self) {
+        let points = self.hooks.iter().fold(HookSet::EMPTY, |points, hook| points.union(hook.points()));
+        self.points.store(points.to_bits(), Ordering::Relaxed);
+    }
+
+    fn points(&self) -> HookSet {
+        HookSet::from_bits(self.points.load(Ordering::Relaxed))
     }
 
     /// Puts a gate before all of them, which every message passes.
@@ -61,7 +71,7 @@ impl Hooks {
 
     /// Whether somebody wants to be told the time.
     pub(crate) fn has_clock(&self) -> bool {
-        self.has_clock
+        self.hooks.iter().any(|hook| hook.has_clock())
     }
 
     /// Tells the time to those who want it.
@@ -71,7 +81,7 @@ impl Hooks {
 
     /// Whether anybody listens.
     pub(crate) fn wants(&self, point: HookPoint) -> bool {
-        self.points.contains(point)
+        self.points().contains(point)
     }
 
     /// Tells everybody who wants to hear of it.

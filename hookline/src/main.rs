@@ -12,6 +12,7 @@ mod config;
 /// How a command reaches a running broker.
 mod control;
 /// The broker, put together and taken down.
+mod live;
 mod serve;
 
 use std::process::ExitCode;

@@ -1,6 +1,6 @@
 //! The broker, put together from its configuration, and taken down in the order of the line.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use hookline_access::BuiltIn;
-use hookline_connectors::{Delivery, DeliveryHandle, IntakeHandle, SettingsError, Sink, Source, Special, kind, registry};
-use hookline_core::store::{ActionQueue, Bounds, Store};
+use hookline_connectors::{SettingsError, Sink, Source, kind, registry};
+use hookline_core::store::Store;
 use hookline_core::{Broker, Hooks, Recorder};
 use hookline_rules::error::did_you_mean;
 use hookline_rules::function::{KvBackend, install_kv_backend};
@@ -22,21 +23,23 @@ use hookline_schemas::config::{Config, Connector, Log, LogFormat, WhenFull};
 use hookline_schemas::ports::{AckMode, Hook, StateStore};
 use hookline_schemas::{QueueId, Template};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, sleep};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tracing_subscriber::filter::Targets as LogFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::access;
-use crate::api::{self, Api, Running};
+use crate::api::{self, Api};
 use crate::config::{self, Errors, Loaded, Sources};
+use crate::live::{self, Live, Reloaded, Reloads};
 
 /// How long a clean end waits for the sinks to take what is left; the rest stays in the store.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Runs the broker until it is told to end.
 pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
-    let loaded = config::load(sources).and_then(|loaded| {
+    let loaded = config::load(sources.clone()).and_then(|loaded| {
         check(&loaded.config)?;
         Ok(loaded)
     });
@@ -54,7 +57,7 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("service").build()?;
     let recorder = Recorder::start(&config.recorder, &store).context("cannot start the recorder")?;
     let served = runtime.block_on(async {
-        let (targets, sinks) = actions(&config, &store)?;
+        let targets = live::targets(&config, &store)?;
         let state: Arc<dyn StateStore> = Arc::<Store>::clone(&store);
         if config.rule_engine.kv_store_durable {
             install_kv_backend(Box::new(KvTable(Arc::clone(&state)))).context("rule_engine.kv_store_durable")?;
@@ -67,19 +70,29 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
         let access = access::open(&config, Arc::clone(&state)).map_err(|errors| anyhow::anyhow!("{}", errors.join("; ")))?;
         let guard = access.clone().map(|access| access as Arc<dyn AccessControl>);
         let hooks = Hooks::new(&config.node.name, told).behind(Arc::new(ingress)).guarded_by(guard);
-        let mut stop = Stop::new()?;
         let broker = Broker::start(&config, opened, hooks)?;
-        let deliveries: Vec<DeliveryHandle> = sinks.into_iter().map(|start| start()).collect();
-        let intakes = intakes(&config, &broker)?;
-        let running = Running::new(&config, Arc::clone(&engine), &deliveries, &intakes);
+        let mut live = Live::start(config.clone(), Arc::clone(&store), Arc::clone(&state), Arc::clone(&engine), broker.door())?;
+        let (reloads, mut wanted) = mpsc::channel(1);
         let clients = api::Clients { access, users: BuiltIn::new(state), renew_rights: Box::new(broker.renew_rights()) };
-        let api = Api::start(&config.node.data_dir, Arc::clone(&store), running, clients);
+        let running = Arc::new(ArcSwap::from_pointee(live.running()));
+        let api = Api::start(&config.node.data_dir, Arc::clone(&store), Arc::clone(&running), clients, reloads.clone());
         greet(&origin, &data_dir, &config, broker.addresses());
         let listeners: Vec<String> = broker.addresses().iter().map(|(name, address)| format!("{name}={address}")).collect();
         tracing::info!(listeners = listeners.join(" "), data = %data_dir, "hookline is ready");
         let readiness = Readiness::announce(ready_file)?;
         warn_of_strangers(&config);
-        let why = stop.wait().await;
+        let mut stop = Stop::new(reloads)?;
+        let why = loop {
+            tokio::select! {
+                why = stop.wait() => break why,
+                Some(answer) = wanted.recv() => {
+                    let changed = reload(&mut live, &broker, &sources).await;
+                    running.store(Arc::new(live.running()));
+                    // Who has asked may be gone.
+                    drop(answer.send(changed));
+                }
+            }
+        };
         tracing::info!(signal = why, "stopping");
         drop(readiness);
         // Nothing below may wait longer: what is not done then is left to the next start.
@@ -88,13 +101,10 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
         if let Some(api) = api {
             api.stop().await;
         }
-        for (_, intake) in intakes {
-            intake.stop().await;
-        }
+        live.stop_intakes().await;
         let totals = broker.totals();
         broker.stop().await;
         engine.keep();
-        drain(&deliveries).await;
         for stats in engine.stats() {
             tracing::info!(
                 rule = stats.rule,
@@ -107,19 +117,7 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
                 "rule"
             );
         }
-        for delivery in deliveries {
-            let (name, ledger) = (delivery.name().to_owned(), delivery.ledger());
-            delivery.stop().await;
-            tracing::info!(
-                action = name,
-                accepted = ledger.accepted,
-                delivered = ledger.delivered,
-                dead_lettered = ledger.dead_lettered,
-                dropped = ledger.dropped,
-                pending = ledger.pending,
-                "ledger"
-            );
-        }
+        live.stop().await;
         tracing::info!(connected = totals.connected, received = totals.received, sent = totals.sent, refused = totals.refused, "stopped");
         anyhow::Ok(())
     });
@@ -129,6 +127,26 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
     }
     store.close();
     served.map(|()| ExitCode::SUCCESS)
+}
+
+/// Reads the configuration again, and changes what can be changed while it runs.
+async fn reload(live: &mut Live, broker: &Broker, sources: &Sources) -> Reloaded {
+    let sources = sources.clone();
+    let loaded = tokio::task::spawn_blocking(move || {
+        let loaded = config::load(sources)?;
+        check(&loaded.config)?;
+        Ok::<_, Errors>(loaded.config)
+    });
+    let result = match loaded.await {
+        Ok(Ok(config)) => live.change(config).await,
+        Ok(Err(Errors { errors, .. })) => Err(errors),
+        Err(error) => Err(vec![error.to_string()]),
+    };
+    broker.refresh_hooks();
+    if let Err(errors) = &result {
+        tracing::error!(problems = errors.join("; "), "the configuration was not changed");
+    }
+    result
 }
 
 /// Says where clients come in that have proven nothing.
@@ -254,7 +272,7 @@ impl KvBackend for KvTable {
 }
 
 /// The sink of an action, not connected yet.
-fn sink(config: &Config, name: &str) -> Result<Box<dyn Sink>, Vec<String>> {
+pub(crate) fn sink(config: &Config, name: &str) -> Result<Box<dyn Sink>, Vec<String>> {
     let action = &config.actions[name];
     let connector = find_connector(config, &action.connector).map_err(|problem| vec![format!("actions.{name}.connector: {problem}")])?;
     // An unknown type is told with its connector.
@@ -270,7 +288,7 @@ fn sink(config: &Config, name: &str) -> Result<Box<dyn Sink>, Vec<String>> {
 }
 
 /// A source, not connected yet.
-fn source(config: &Config, name: &str) -> Result<Box<dyn Source>, Vec<String>> {
+pub(crate) fn source(config: &Config, name: &str) -> Result<Box<dyn Source>, Vec<String>> {
     let settings = &config.sources[name];
     let connector = find_connector(config, &settings.connector).map_err(|problem| vec![format!("sources.{name}.connector: {problem}")])?;
     let Some(kind) = registry::find(&connector.kind) else { return Err(Vec::new()) };
@@ -300,72 +318,6 @@ pub(crate) fn settings_error(error: &SettingsError, at: &str, connector: &str) -
         Some(field) => format!("{path}.{field}: missing"),
         None => format!("{path}: {}", error.problem),
     }
-}
-
-/// What comes in from outside, each at work.
-fn intakes(config: &Config, broker: &Broker) -> anyhow::Result<Vec<(String, IntakeHandle)>> {
-    let mut intakes = Vec::new();
-    for (name, _) in config.sources.iter().filter(|(_, settings)| settings.enable) {
-        let source = source(config, name).map_err(|errors| anyhow::anyhow!("{}", errors.join("; ")))?;
-        intakes.push((name.clone(), IntakeHandle::start(name, source, broker.door())));
-    }
-    Ok(intakes)
-}
-
-type StartDelivery = Box<dyn FnOnce() -> DeliveryHandle>;
-
-/// The queues of all actions, for the rules to name; and their deliveries, to be started when the broker serves.
-fn actions(config: &Config, store: &Arc<Store>) -> anyhow::Result<(Targets, Vec<StartDelivery>)> {
-    let mut targets = Targets::new();
-    let mut starts: Vec<StartDelivery> = Vec::new();
-    let mut queues = BTreeMap::new();
-    for (name, action) in &config.actions {
-        let bounds = Bounds { records_max: action.queue.records_max, bytes_max: action.queue.bytes_max, when_full: action.queue.when_full };
-        let queue = store.action_queue(name, bounds)?;
-        targets.insert(name.clone(), (queue.id(), action.promise()));
-        queues.insert(name, queue);
-    }
-    for (name, action) in &config.actions {
-        let queue = Arc::clone(&queues[name]);
-        let fallback = action.fallback_actions.iter().filter_map(|name| queues.get(name)).map(|queue| queue.id()).collect();
-        let undefined_as_text = action.undefined_as_text.then(|| placeholders(&action.parameters));
-        let special = Special { fallback, undefined_as_text, paused: api::is_paused(store, name)? };
-        let sinks = (0..action.delivery.workers).map(|_| sink(config, name)).collect::<Result<Vec<_>, _>>();
-        let sinks = sinks.map_err(|errors| anyhow::anyhow!("{}", errors.join("; ")))?;
-        let reader = Arc::new(ActionQueue::new(Arc::clone(store), queue));
-        let (name, settings) = (name.clone(), action.delivery.clone());
-        starts.push(Box::new(move || Delivery::start(&name, reader, sinks, settings, special)));
-    }
-    for queue in store.queues() {
-        let orphaned = queue.kind() == hookline_core::store::QueueKind::Action && !config.actions.contains_key(queue.name());
-        if orphaned && queue.ledger().pending > 0 {
-            tracing::warn!(
-                action = queue.name(),
-                pending = queue.ledger().pending,
-                "records wait for an action that is not configured any more"
-            );
-        }
-    }
-    Ok((targets, starts))
-}
-
-/// Every placeholder in the templates of an action, without that of the record's own identifier, which is never missing.
-fn placeholders(parameters: &serde_json::Map<String, serde_json::Value>) -> Vec<Vec<String>> {
-    fn collect(value: &serde_json::Value, found: &mut Vec<Vec<String>>) {
-        match value {
-            serde_json::Value::String(text) => {
-                let template = Template::parse(text).ok();
-                let paths = template.iter().flat_map(Template::paths).filter(|path| !matches!(path, [name] if &**name == "hookline_id"));
-                found.extend(paths.map(|path| path.iter().map(ToString::to_string).collect()));
-            }
-            serde_json::Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
-            serde_json::Value::Object(map) => map.values().for_each(|value| collect(value, found)),
-            _ => {}
-        }
-    }
-    let mut found = Vec::new();
-    parameters.values().for_each(|value| collect(value, &mut found));
-    found
 }
 
 fn start_log(settings: &Log) -> anyhow::Result<()> {
@@ -424,16 +376,6 @@ fn greet(origin: &str, data_dir: &str, config: &Config, addresses: &[(String, So
     println!();
 }
 
-/// Gives the sinks that can take it the time to take what is left.
-async fn drain(deliveries: &[DeliveryHandle]) {
-    let deadline = Instant::now() + DRAIN_TIMEOUT;
-    let is_draining =
-        |delivery: &DeliveryHandle| delivery.state() == hookline_connectors::ActionState::Connected && delivery.ledger().pending > 0;
-    while Instant::now() < deadline && deliveries.iter().any(is_draining) {
-        sleep(Duration::from_millis(20)).await;
-    }
-}
-
 /// Ends the process where a clean end takes too long, such as behind a disk that does not answer. What was acknowledged is kept.
 fn last_resort(deadline: Instant) {
     let wait = deadline.saturating_duration_since(Instant::now()) + DRAIN_TIMEOUT;
@@ -484,16 +426,18 @@ impl Drop for Readiness {
 struct Stop {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
-    /// The terminal was closed.
+    /// The terminal was closed; without one, the configuration is to be read again.
     hangup: tokio::signal::unix::Signal,
+    reloads: Reloads,
 }
 
 impl Stop {
-    fn new() -> std::io::Result<Stop> {
+    fn new(reloads: Reloads) -> std::io::Result<Stop> {
         Ok(Stop {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            reloads,
         })
     }
 
@@ -501,17 +445,18 @@ impl Stop {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
-            () = Stop::hung_up(&mut self.hangup) => "SIGHUP",
+            () = Stop::hung_up(&mut self.hangup, &self.reloads) => "SIGHUP",
         }
     }
 
     /// The end of the terminal that the broker runs in. Without one the signal is somebody's wish for a reload.
-    async fn hung_up(hangup: &mut tokio::signal::unix::Signal) {
+    async fn hung_up(hangup: &mut tokio::signal::unix::Signal, reloads: &Reloads) {
         while hangup.recv().await.is_some() {
             if std::io::stderr().is_terminal() {
                 return;
             }
-            tracing::info!("SIGHUP: certificates are looked at every ten seconds anyway; other changes need a restart");
+            // Where one waits already, that one reads the file.
+            drop(reloads.try_send(oneshot::channel().0));
         }
         std::future::pending().await
     }

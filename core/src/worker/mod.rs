@@ -241,7 +241,7 @@ impl Worker {
 
     /// Serves until it is told to stop and has taken its connections down.
     pub(crate) fn run(mut self) -> io::Result<()> {
-        if self.number == 0 && self.shared.hooks.has_clock() {
+        if self.number == 0 {
             self.timers.set(self.now, timers::Due::Tick);
         }
         let mut scratch = Scratch::default();

@@ -78,6 +78,8 @@ const SPARE_TIMERS: usize = 1024;
 
 /// How often hooks are told the time.
 const TICK: Duration = Duration::from_millis(100);
+/// How often it is looked whether one wants to be.
+const SLOW_TICK: Duration = Duration::from_secs(1);
 
 impl Worker {
     /// Tells hooks the time, and takes what follows.
@@ -86,7 +88,9 @@ impl Worker {
         self.shared.hooks.tick(self.now_ms, &mut outcome);
         drop(self.take_outcome(&mut outcome, Admission::Open));
         self.outcome = outcome;
-        self.timers.set(self.now + TICK, Due::Tick);
+        // Whether somebody wants to be told may change.
+        let pause = if self.shared.hooks.has_clock() { TICK } else { SLOW_TICK };
+        self.timers.set(self.now + pause, Due::Tick);
     }
 
     pub(super) fn run_timers(&mut self) {

@@ -1,7 +1,6 @@
 //! Actions: whether their sinks take what comes, their accounts, how many dead letters there are.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use hookline_connectors::{ActionState, Activity};
@@ -70,13 +69,13 @@ impl Status {
 
 /// GET /actions
 pub(super) async fn get_all(State(shared): State<Shared>) -> Answer<Vec<ActionInfo>> {
-    let running = Arc::clone(&shared.running);
+    let running = shared.running();
     shared.run(move |store| all(&running, store)).await
 }
 
 /// GET /actions/{action}
 pub(super) async fn get_one(State(shared): State<Shared>, Path(name): Path<String>) -> Answer<ActionInfo> {
-    let running = Arc::clone(&shared.running);
+    let running = shared.running();
     shared.run(move |store| one(&running, store, &name)).await
 }
 
@@ -91,7 +90,7 @@ pub(super) async fn post_resume(State(shared): State<Shared>, Path(name): Path<S
 }
 
 async fn set_paused(shared: Shared, name: String, paused: bool) -> Answer<ActionInfo> {
-    let running = Arc::clone(&shared.running);
+    let running = shared.running();
     shared
         .run(move |store| {
             let action = running.action(&name)?;

@@ -5,6 +5,7 @@ pub(crate) mod access;
 pub(crate) mod actions;
 mod answer;
 pub(crate) mod dead_letters;
+mod reload;
 pub(crate) mod rule_metrics;
 mod rules;
 mod running;
@@ -17,12 +18,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use hookline_core::store::Store;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::live::Reloads;
 pub(crate) use access::Clients;
 pub(crate) use actions::is_paused;
 use answer::Answer;
@@ -46,7 +49,8 @@ pub(crate) struct Api {
 struct Shared {
     store: Arc<Store>,
     /// The rules and actions of the configuration.
-    running: Arc<Running>,
+    running: Arc<ArcSwap<Running>>,
+    reloads: Reloads,
     clients: Arc<Clients>,
     /// Held by what reads or writes the whole store: one at a time.
     whole_store: Arc<tokio::sync::Mutex<()>>,
@@ -56,19 +60,20 @@ struct Shared {
 
 impl Api {
     /// Starts to listen in the data folder, whose store this process has open. Without the socket the broker serves all the same.
-    pub(crate) fn start(data_dir: &Path, store: Arc<Store>, running: Running, clients: Clients) -> Option<Api> {
+    pub(crate) fn start(
+        data_dir: &Path,
+        store: Arc<Store>,
+        running: Arc<ArcSwap<Running>>,
+        clients: Clients,
+        reloads: Reloads,
+    ) -> Option<Api> {
         let listening = socket::listen(data_dir).inspect_err(|problem| {
             tracing::warn!(problem, "commands (hookline ctl, hookline store, hookline dlq) cannot reach this broker: it has no socket");
         });
         let (listener, file) = listening.ok()?;
         let stopping = Arc::new(AtomicBool::new(false));
-        let shared = Shared {
-            store,
-            running: Arc::new(running),
-            clients: Arc::new(clients),
-            whole_store: Arc::default(),
-            stopping: Arc::clone(&stopping),
-        };
+        let shared =
+            Shared { store, running, reloads, clients: Arc::new(clients), whole_store: Arc::default(), stopping: Arc::clone(&stopping) };
         let stop = watch::Sender::new(false);
         let mut stopped = stop.subscribe();
         let server = axum::serve(listener, router(shared)).with_graceful_shutdown(async move {
@@ -99,6 +104,11 @@ impl Api {
 }
 
 impl Shared {
+    /// What runs now.
+    fn running(&self) -> Arc<Running> {
+        self.running.load_full()
+    }
+
     /// Works on the store beside the runtime's own threads.
     async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Store) -> Result<T, Problem> + Send + 'static) -> Answer<T> {
         let store = Arc::clone(&self.store);
@@ -142,6 +152,7 @@ fn router(shared: Shared) -> Router {
         .route("/actions/{action}", get(actions::get_one))
         .route("/actions/{action}/pause", post(actions::post_pause))
         .route("/actions/{action}/resume", post(actions::post_resume))
+        .route("/configs/reload", post(reload::post))
         .route("/sources", get(sources::get_all))
         .route("/access", get(access::get_stats))
         .route("/authorization/cache", delete(access::delete_cache))

@@ -157,8 +157,9 @@ impl From<Failure> for LastError {
 /// GET /rules?page=&limit=
 pub(super) async fn get_all(State(shared): State<Shared>, Query(page): Query<Page>) -> Json<Rules> {
     let (page, limit) = (page.page.max(1), page.limit.clamp(1, PAGE_MAX));
-    let rules = shared.running.rules();
-    let stats: BTreeMap<String, RuleStats> = shared.running.engine.stats().into_iter().map(|stats| (stats.rule.clone(), stats)).collect();
+    let running = shared.running();
+    let rules = running.rules();
+    let stats: BTreeMap<String, RuleStats> = shared.running().engine.stats().into_iter().map(|stats| (stats.rule.clone(), stats)).collect();
     let before = limit.saturating_mul(page - 1);
     let data: Vec<RuleInfo> = rules.iter().skip(before).take(limit).map(|(name, rule)| shown(name, rule, stats.get(name))).collect();
     let meta = Meta { page, limit, count: rules.len(), hasnext: before.saturating_add(data.len()) < rules.len() };
@@ -167,14 +168,15 @@ pub(super) async fn get_all(State(shared): State<Shared>, Query(page): Query<Pag
 
 /// GET /rules/{id}
 pub(super) async fn get_one(State(shared): State<Shared>, Path(name): Path<String>) -> Answer<RuleInfo> {
-    let rule = shared.running.rule(&name)?;
-    Ok(Json(shown(&name, rule, shared.running.engine.stats_of(&name).as_ref())))
+    let running = shared.running();
+    let rule = running.rule(&name)?;
+    Ok(Json(shown(&name, rule, running.engine.stats_of(&name).as_ref())))
 }
 
 /// GET /rules/{id}/metrics
 pub(super) async fn get_metrics(State(shared): State<Shared>, Path(name): Path<String>) -> Answer<RuleMetrics> {
-    shared.running.rule(&name)?;
-    Ok(Json(metrics(&shared.running, name)))
+    shared.running().rule(&name)?;
+    Ok(Json(metrics(&shared.running(), name)))
 }
 
 fn shown(name: &str, rule: &RunningRule, stats: Option<&RuleStats>) -> RuleInfo {
@@ -219,7 +221,7 @@ mod tests {
         let config = json!({ "rules": { "hot": { "sql": sql, "actions": [{ "function": "console" }], "enable": enable } } });
         let config: Config = serde_json::from_value(config).expect("valid");
         let engine = hookline_rules::Engine::new(&config.rules, &BTreeMap::new(), None).expect("compiles");
-        Running::new(&config, Arc::new(engine), &[], &[])
+        Running::new(&config, Arc::new(engine), std::iter::empty(), &BTreeMap::new())
     }
 
     #[test]

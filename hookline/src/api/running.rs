@@ -41,13 +41,18 @@ pub(super) struct RunningAction {
 
 impl Running {
     /// The rules and actions of a configuration, as they run now.
-    pub(crate) fn new(config: &Config, engine: Arc<Engine>, deliveries: &[DeliveryHandle], intakes: &[(String, IntakeHandle)]) -> Running {
+    pub(crate) fn new<'a>(
+        config: &Config,
+        engine: Arc<Engine>,
+        deliveries: impl Iterator<Item = &'a DeliveryHandle>,
+        intakes: &BTreeMap<String, IntakeHandle>,
+    ) -> Running {
         let rules = config.rules.iter().map(|(name, settings)| {
             // A rule that does not run may be wrong.
             let from = Statement::compile(&settings.sql).map(|statement| statement.sources().to_vec()).unwrap_or_default();
             (name.clone(), RunningRule { settings: settings.clone(), from })
         });
-        let actions = deliveries.iter().filter_map(|delivery| {
+        let actions = deliveries.filter_map(|delivery| {
             let (name, action) = config.actions.get_key_value(delivery.name())?;
             let kind = config.connectors.get(&action.connector).map(|connector| connector.kind.clone()).unwrap_or_default();
             let rules = rules_of(config, name);

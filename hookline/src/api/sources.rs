@@ -21,7 +21,8 @@ pub(crate) struct SourceInfo {
 
 /// GET /sources
 pub(super) async fn get_all(State(shared): State<Shared>) -> Answer<Vec<SourceInfo>> {
-    let shown = shared.running.sources.iter().map(|(name, source)| {
+    let running = shared.running();
+    let shown = running.sources.iter().map(|(name, source)| {
         let (status, status_reason) = match source.state() {
             ActionState::Connecting => (Status::Connecting, None),
             ActionState::Connected => (Status::Connected, None),

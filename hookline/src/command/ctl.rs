@@ -14,6 +14,7 @@ use crate::api::actions::ActionInfo;
 use crate::api::rule_metrics::{LastError, PAGE_MAX, RuleInfo, RuleMetrics, Rules};
 use crate::api::sources::SourceInfo;
 use crate::control::encode;
+use crate::live::Changes;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -34,6 +35,11 @@ enum Command {
     Actions {
         /// One of them
         name: Option<String>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Read the configuration again: connectors, actions, sources and rules change while messages flow, all or none
+    Reload {
         #[command(flatten)]
         common: Common,
     },
@@ -104,6 +110,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Rules { name: Some(name), common } => rule(common, &name),
         Command::Actions { name: None, common } => actions(common),
         Command::Actions { name: Some(name), common } => action(common, &name),
+        Command::Reload { common } => reload(common),
         Command::Sources { common } => sources(common),
         Command::Users { command } => users::users(command),
         Command::Access { refresh, common } => users::access(common, refresh),
@@ -194,6 +201,17 @@ fn actions(Common { config, output }: Common) -> anyhow::Result<()> {
             "{name:24} {kind:10} {status:12} {:>10} {size:>10} {:>12} {:>12} {:>10} {:>10} {dead_letters:>8}  {why}",
             l.pending, l.accepted, l.delivered, l.dropped, l.expired
         );
+    }
+    Ok(())
+}
+
+fn reload(Common { config, output }: Common) -> anyhow::Result<()> {
+    let changes: Changes = running(config)?.post("/configs/reload", None)?;
+    if output == Output::Json {
+        return print_json(&changes);
+    }
+    for (what, names) in [("actions", &changes.actions), ("sources", &changes.sources), ("rules", &changes.rules)] {
+        println!("{what:10} {}", if names.is_empty() { "as they were".to_owned() } else { names.join(", ") });
     }
     Ok(())
 }

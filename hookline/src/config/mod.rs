@@ -19,7 +19,7 @@ const DEFAULT_FILE: &str = "hookline.toml";
 const ERRORS_MAX: usize = 100;
 
 /// Where the configuration comes from.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Sources {
     pub(crate) file: Option<PathBuf>,
     pub(crate) data_dir: Option<PathBuf>,

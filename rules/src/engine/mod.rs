@@ -10,6 +10,7 @@ mod topics;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use hookline_schemas::config::Rule as Settings;
 use hookline_schemas::ports::{Hook, Outcome, Promise, StateStore};
 use hookline_schemas::{Event, HookPoint, HookSet, QueueId};
@@ -33,10 +34,16 @@ pub struct EngineError {
     pub problem: String,
 }
 
-/// All rules, compiled.
+/// All rules, compiled. They can be replaced while events come.
 #[derive(Debug)]
 pub struct Engine {
-    rules: Vec<Rule>,
+    plan: ArcSwap<Plan>,
+}
+
+/// The rules in force, and which events are for which of them.
+#[derive(Debug)]
+struct Plan {
+    rules: Vec<Arc<Rule>>,
     points: HookSet,
     /// The rules of each hook point, by its number.
     by_point: Vec<Vec<usize>>,
@@ -60,20 +67,67 @@ impl Engine {
         targets: &Targets,
         state: Option<&Arc<dyn StateStore>>,
     ) -> Result<Engine, Vec<EngineError>> {
+        Ok(Engine { plan: ArcSwap::from_pointee(Plan::compile(rules, targets, state, &[])?) })
+    }
+
+    /// Puts other rules in force, all at once. Those that stay as they are go on, with their counters and windows.
+    ///
+    /// # Errors
+    /// Everything that is wrong with any of them; then nothing has changed.
+    pub fn replace(
+        &self,
+        rules: &BTreeMap<String, Settings>,
+        targets: &Targets,
+        state: Option<&Arc<dyn StateStore>>,
+    ) -> Result<(), Vec<EngineError>> {
+        let old = self.plan.load_full();
+        // A rule that changes goes on with what its window has kept, as after a restart.
+        old.keep();
+        self.plan.store(Arc::new(Plan::compile(rules, targets, state, &old.rules)?));
+        Ok(())
+    }
+
+    /// What each rule has done so far.
+    pub fn stats(&self) -> Vec<RuleStats> {
+        self.plan.load().rules.iter().map(|rule| rule.stats()).collect()
+    }
+
+    /// What one rule has done so far; `None`: it does not run.
+    pub fn stats_of(&self, rule: &str) -> Option<RuleStats> {
+        self.plan.load().rules.iter().find(|other| other.name == rule).map(|rule| rule.stats())
+    }
+
+    /// Keeps what is to go on after a restart: when nothing comes any more.
+    pub fn keep(&self) {
+        self.plan.load().keep();
+    }
+}
+
+impl Plan {
+    fn compile(
+        rules: &BTreeMap<String, Settings>,
+        targets: &Targets,
+        state: Option<&Arc<dyn StateStore>>,
+        running: &[Arc<Rule>],
+    ) -> Result<Plan, Vec<EngineError>> {
         let mut compiled = Vec::new();
         let mut errors = Vec::new();
         // What a client was remembered by ends with its connection.
         let has_dictionary = rules.values().any(|settings| settings.sql.contains("proc_dict_"));
         for (name, settings) in rules.iter().filter(|(_, settings)| settings.enable) {
+            if let Some(same) = running.iter().find(|rule| rule.is_as(name, settings, targets)) {
+                compiled.push(Arc::clone(same));
+                continue;
+            }
             match Rule::new(name, settings, targets, state) {
-                Ok(rule) => compiled.push(rule),
+                Ok(rule) => compiled.push(Arc::new(rule)),
                 Err(mut problems) => errors.append(&mut problems),
             }
         }
-        if errors.is_empty() { Ok(Engine::of(compiled, has_dictionary)) } else { Err(errors) }
+        if errors.is_empty() { Ok(Plan::of(compiled, has_dictionary)) } else { Err(errors) }
     }
 
-    fn of(rules: Vec<Rule>, has_dictionary: bool) -> Engine {
+    fn of(rules: Vec<Arc<Rule>>, has_dictionary: bool) -> Plan {
         let mut by_point = vec![Vec::new(); HookPoint::TABLE.len()];
         let mut points = HookSet::EMPTY;
         let mut topics = TopicIndex::default();
@@ -91,21 +145,10 @@ impl Engine {
             points = points.with(HookPoint::ClientDisconnected);
         }
         let with_windows = (0..rules.len()).filter(|index| rules[*index].has_window()).collect();
-        Engine { rules, points, by_point, topics, by_topic: RwLock::default(), with_windows }
+        Plan { rules, points, by_point, topics, by_topic: RwLock::default(), with_windows }
     }
 
-    /// What each rule has done so far.
-    pub fn stats(&self) -> Vec<RuleStats> {
-        self.rules.iter().map(Rule::stats).collect()
-    }
-
-    /// What one rule has done so far; `None`: it does not run.
-    pub fn stats_of(&self, rule: &str) -> Option<RuleStats> {
-        self.rules.iter().find(|other| other.name == rule).map(Rule::stats)
-    }
-
-    /// Keeps what is to go on after a restart: when nothing comes any more.
-    pub fn keep(&self) {
+    fn keep(&self) {
         self.with_windows.iter().for_each(|index| self.rules[*index].keep());
     }
 
@@ -126,20 +169,21 @@ impl Engine {
 
 impl Hook for Engine {
     fn points(&self) -> HookSet {
-        self.points
+        self.plan.load().points
     }
 
     fn on(&self, event: &Event<'_>, outcome: &mut Outcome) {
+        let plan = self.plan.load();
         let context = Context::of_event(event);
         let hops = event.message().map_or(0, |message| message.hops);
-        for index in &self.by_point[event.point as usize] {
-            self.rules[*index].run(&context, event.timestamp_ms, hops, outcome);
+        for index in &plan.by_point[event.point as usize] {
+            plan.rules[*index].run(&context, event.timestamp_ms, hops, outcome);
         }
         if event.point == HookPoint::MessagePublish
             && let Some(message) = event.message()
         {
-            for index in self.for_topic(&message.topic).iter() {
-                self.rules[*index].run(&context, event.timestamp_ms, hops, outcome);
+            for index in plan.for_topic(&message.topic).iter() {
+                plan.rules[*index].run(&context, event.timestamp_ms, hops, outcome);
             }
         }
         if event.point == HookPoint::ClientDisconnected {
@@ -148,12 +192,13 @@ impl Hook for Engine {
     }
 
     fn has_clock(&self) -> bool {
-        !self.with_windows.is_empty()
+        !self.plan.load().with_windows.is_empty()
     }
 
     fn tick(&self, now_ms: u64, outcome: &mut Outcome) {
-        for index in &self.with_windows {
-            self.rules[*index].tick(now_ms, outcome);
+        let plan = self.plan.load();
+        for index in &plan.with_windows {
+            plan.rules[*index].tick(now_ms, outcome);
         }
     }
 }

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hookline_schemas::Value;
-use hookline_schemas::config::Rule as Settings;
-use hookline_schemas::ports::{Outcome, StateStore};
+use hookline_schemas::config::{ConditionalAction, Rule as Settings, RuleAction};
+use hookline_schemas::ports::{Outcome, Promise, StateStore};
+use hookline_schemas::{QueueId, Value};
 use parking_lot::Mutex;
 
 use super::action::Action;
@@ -22,6 +22,8 @@ use crate::window::{Window, WindowError, WindowLimits, WindowStats};
 pub(super) struct Rule {
     pub(super) name: String,
     pub(super) statement: Statement,
+    /// What it was made of: the settings, and the queues that they name.
+    made_of: (String, Vec<Option<(QueueId, Promise)>>),
     actions: Vec<Action>,
     window: Option<RuleWindow>,
     counters: Counters,
@@ -94,7 +96,21 @@ const FAILURE_BYTES_MAX: usize = 4096;
 /// How often a window is kept.
 const KEEP_INTERVAL_MS: u64 = 1000;
 
+/// What a rule is made of.
+fn ingredients(settings: &Settings, targets: &Targets) -> (String, Vec<Option<(QueueId, Promise)>>) {
+    let named = |action: &RuleAction| match action {
+        RuleAction::Named(name) | RuleAction::Conditional(ConditionalAction { action: name, .. }) => targets.get(name).copied(),
+        RuleAction::BuiltIn(_) => None,
+    };
+    (serde_json::to_string(settings).unwrap_or_default(), settings.actions.iter().map(named).collect())
+}
+
 impl Rule {
+    /// Whether it would be made the same of that.
+    pub(super) fn is_as(&self, name: &str, settings: &Settings, targets: &Targets) -> bool {
+        self.name == name && self.made_of == ingredients(settings, targets)
+    }
+
     pub(super) fn new(
         name: &str,
         settings: &Settings,
@@ -131,7 +147,8 @@ impl Rule {
             };
             RuleWindow { window: Mutex::new(window), state, key, kept_ms: AtomicU64::new(0) }
         });
-        Ok(Rule { name: name.to_owned(), statement, actions, window, counters: Counters::default(), failures: Mutex::default() })
+        let made_of = ingredients(settings, targets);
+        Ok(Rule { name: name.to_owned(), statement, made_of, actions, window, counters: Counters::default(), failures: Mutex::default() })
     }
 
     pub(super) fn has_window(&self) -> bool {

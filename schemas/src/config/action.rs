@@ -12,7 +12,7 @@ use crate::ports::{AckMode, Promise};
 /// A connection to an outside system. The settings beside `type` are the connector's own.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Connector {
-    /// Which kind: `http`, `kafka`, `ldap`, `mongodb`, `mqtt`, `mysql`, `postgres`, `redis` or `sqlite`.
+    /// Which kind: `file`, `http`, `kafka`, `ldap`, `mongodb`, `mqtt`, `mysql`, `postgres`, `redis` or `sqlite`.
     #[serde(rename = "type")]
     pub kind: String,
     /// The settings of that kind.

@@ -121,6 +121,16 @@ impl HookSet {
     /// No hook point.
     pub const EMPTY: HookSet = HookSet(0);
 
+    /// As a number, for who shares it between threads.
+    pub const fn to_bits(self) -> u32 {
+        self.0
+    }
+
+    /// From [`HookSet::to_bits`].
+    pub const fn from_bits(bits: u32) -> HookSet {
+        HookSet(bits)
+    }
+
     /// This set and `point`.
     #[must_use]
     pub const fn with(self, point: HookPoint) -> HookSet {

@@ -1,0 +1,247 @@
+//! What runs of the configuration beside the broker itself: actions, sources, rules. It can be changed while messages flow.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hookline_connectors::{Delivery, DeliveryHandle, IntakeHandle, Special};
+use hookline_core::store::{ActionQueue, Bounds, QueueKind, Store};
+use hookline_rules::{Engine, Targets};
+use hookline_schemas::Template;
+use hookline_schemas::config::Config;
+use hookline_schemas::ports::{Door, StateStore};
+use serde_json::Value as Json;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Duration, Instant, sleep};
+
+use crate::api::{self, Running};
+use crate::serve::{sink, source};
+
+/// How long an action that is removed may take to deliver what waits; the rest stays in the store.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The sections of a configuration that can be changed while it runs.
+const CHANGEABLE: [&str; 4] = ["connectors", "actions", "sources", "rules"];
+
+/// What runs.
+pub(crate) struct Live {
+    config: Config,
+    store: Arc<Store>,
+    state: Arc<dyn StateStore>,
+    engine: Arc<Engine>,
+    door: Arc<dyn Door>,
+    deliveries: BTreeMap<String, DeliveryHandle>,
+    intakes: BTreeMap<String, IntakeHandle>,
+}
+
+/// What a change has changed, by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Changes {
+    pub(crate) actions: Vec<String>,
+    pub(crate) sources: Vec<String>,
+    pub(crate) rules: Vec<String>,
+}
+
+/// What came of a wish to read the configuration again: what has changed, or why nothing has.
+pub(crate) type Reloaded = Result<Changes, Vec<String>>;
+
+/// Where wishes to read the configuration again go.
+pub(crate) type Reloads = mpsc::Sender<oneshot::Sender<Reloaded>>;
+
+/// The queues of all actions, for rules to name.
+pub(crate) fn targets(config: &Config, store: &Store) -> anyhow::Result<Targets> {
+    let mut targets = Targets::new();
+    for (name, action) in &config.actions {
+        let bounds = Bounds { records_max: action.queue.records_max, bytes_max: action.queue.bytes_max, when_full: action.queue.when_full };
+        let queue = store.action_queue(name, bounds)?;
+        targets.insert(name.clone(), (queue.id(), action.promise()));
+    }
+    Ok(targets)
+}
+
+impl Live {
+    /// Starts what the configuration says.
+    pub(crate) fn start(
+        config: Config,
+        store: Arc<Store>,
+        state: Arc<dyn StateStore>,
+        engine: Arc<Engine>,
+        door: Arc<dyn Door>,
+    ) -> anyhow::Result<Live> {
+        let mut live = Live { config, store, state, engine, door, deliveries: BTreeMap::new(), intakes: BTreeMap::new() };
+        for name in live.config.actions.keys().cloned().collect::<Vec<_>>() {
+            live.start_delivery(&name)?;
+        }
+        for name in live.config.sources.keys().cloned().collect::<Vec<_>>() {
+            live.start_intake(&name)?;
+        }
+        live.tell_of_orphans();
+        Ok(live)
+    }
+
+    fn start_delivery(&mut self, name: &str) -> anyhow::Result<()> {
+        let action = &self.config.actions[name];
+        let targets = targets(&self.config, &self.store)?;
+        let fallback = action.fallback_actions.iter().filter_map(|name| targets.get(name)).map(|(queue, _)| *queue).collect();
+        let undefined_as_text = action.undefined_as_text.then(|| placeholders(&action.parameters));
+        let special = Special { fallback, undefined_as_text, paused: api::is_paused(&self.store, name)? };
+        let sinks = (0..action.delivery.workers).map(|_| sink(&self.config, name)).collect::<Result<Vec<_>, _>>();
+        let sinks = sinks.map_err(|errors| anyhow::anyhow!("{}", errors.join("; ")))?;
+        let (queue, _) = targets[name];
+        let queue = self.store.queue(queue).ok_or_else(|| anyhow::anyhow!("the queue of {name} is not there"))?;
+        let reader = Arc::new(ActionQueue::new(Arc::clone(&self.store), queue));
+        let delivery = Delivery::start(name, reader, sinks, action.delivery.clone(), special);
+        self.deliveries.insert(name.to_owned(), delivery);
+        Ok(())
+    }
+
+    fn start_intake(&mut self, name: &str) -> anyhow::Result<()> {
+        if self.config.sources[name].enable {
+            let source = source(&self.config, name).map_err(|errors| anyhow::anyhow!("{}", errors.join("; ")))?;
+            self.intakes.insert(name.to_owned(), IntakeHandle::start(name, source, Arc::clone(&self.door)));
+        }
+        Ok(())
+    }
+
+    fn tell_of_orphans(&self) {
+        for queue in self.store.queues() {
+            let orphaned = queue.kind() == QueueKind::Action && !self.config.actions.contains_key(queue.name());
+            let pending = queue.ledger().pending;
+            if orphaned && pending > 0 {
+                tracing::warn!(action = queue.name(), pending, "records wait for an action that is not configured any more");
+            }
+        }
+    }
+
+    /// What the API tells of.
+    pub(crate) fn running(&self) -> Running {
+        Running::new(&self.config, Arc::clone(&self.engine), self.deliveries.values(), &self.intakes)
+    }
+
+    /// Changes what runs to another configuration, which was checked. All of it, or nothing: then the reasons come back.
+    pub(crate) async fn change(&mut self, new: Config) -> Reloaded {
+        let (old_json, new_json) = (json(&self.config), json(&new));
+        let other: Vec<&str> = sections(&old_json, &new_json).into_iter().filter(|section| !CHANGEABLE.contains(section)).collect();
+        if !other.is_empty() {
+            return Err(vec![format!("changes in {} need a restart; nothing was changed", other.join(", "))]);
+        }
+        let needed = hookline_core::store_settings(&new).level;
+        if needed.strongest(self.store.level()) != self.store.level() {
+            return Err(vec![format!(
+                "an action asks for level {needed:?}, and the store was opened for less: that needs a restart; nothing was changed"
+            )]);
+        }
+        let changed = |kind: &str, connectors: bool| -> Vec<String> {
+            let (old, new) = (&old_json[kind], &new_json[kind]);
+            let names = old.as_object().into_iter().chain(new.as_object()).flatten().map(|(name, _)| name);
+            let mut names: Vec<String> = names.cloned().collect();
+            names.sort_unstable();
+            names.dedup();
+            let connector = |json: &Json, of: &Json| json["connectors"][of["connector"].as_str().unwrap_or_default()].clone();
+            let differs = |name: &String| {
+                let (before, after) = (&old[name.as_str()], &new[name.as_str()]);
+                before != after || connectors && connector(&old_json, before) != connector(&new_json, after)
+            };
+            names.into_iter().filter(differs).collect()
+        };
+        let changes = Changes { actions: changed("actions", true), sources: changed("sources", true), rules: changed("rules", false) };
+        // New queues first, so that rules can name them; then the rules, so that nothing more goes to what is removed.
+        let targets = targets(&new, &self.store).map_err(|error| vec![error.to_string()])?;
+        self.engine
+            .replace(&new.rules, &targets, Some(&self.state))
+            .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        self.config = new;
+        for name in &changes.sources {
+            if let Some(intake) = self.intakes.remove(name) {
+                intake.stop().await;
+            }
+            if self.config.sources.contains_key(name) {
+                self.start_intake(name).map_err(|error| vec![format!("sources.{name}: {error}")])?;
+            }
+        }
+        for name in &changes.actions {
+            if let Some(delivery) = self.deliveries.remove(name) {
+                if !self.config.actions.contains_key(name) {
+                    drain(std::iter::once(&delivery)).await;
+                }
+                delivery.stop().await;
+            }
+            if self.config.actions.contains_key(name) {
+                self.start_delivery(name).map_err(|error| vec![format!("actions.{name}: {error}")])?;
+            }
+        }
+        self.tell_of_orphans();
+        tracing::info!(
+            actions = changes.actions.join(" "),
+            sources = changes.sources.join(" "),
+            rules = changes.rules.join(" "),
+            "changed while running"
+        );
+        Ok(changes)
+    }
+
+    /// Stops what comes in.
+    pub(crate) async fn stop_intakes(&mut self) {
+        for (_, intake) in std::mem::take(&mut self.intakes) {
+            intake.stop().await;
+        }
+    }
+
+    /// Lets the sinks take what is left, for a while, and stops them.
+    pub(crate) async fn stop(self) {
+        drain(self.deliveries.values()).await;
+        for (name, delivery) in self.deliveries {
+            let ledger = delivery.ledger();
+            delivery.stop().await;
+            tracing::info!(
+                action = name,
+                accepted = ledger.accepted,
+                delivered = ledger.delivered,
+                dead_lettered = ledger.dead_lettered,
+                dropped = ledger.dropped,
+                pending = ledger.pending,
+                "ledger"
+            );
+        }
+    }
+}
+
+fn json(config: &Config) -> Json {
+    serde_json::to_value(config).unwrap_or_default()
+}
+
+/// The sections that differ.
+fn sections<'a>(old: &'a Json, new: &'a Json) -> Vec<&'a str> {
+    let names = old.as_object().into_iter().flatten().map(|(name, _)| name.as_str());
+    names.filter(|name| old[*name] != new[*name]).collect()
+}
+
+/// Gives the sinks that can take it the time to take what is left.
+async fn drain(deliveries: impl Iterator<Item = &DeliveryHandle> + Clone) {
+    let deadline = Instant::now() + DRAIN_TIMEOUT;
+    let is_draining = |delivery: &DeliveryHandle| {
+        let takes = delivery.state() == hookline_connectors::ActionState::Connected && !delivery.is_paused();
+        takes && delivery.ledger().pending > 0
+    };
+    while Instant::now() < deadline && deliveries.clone().any(is_draining) {
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Every placeholder in the templates of an action, without that of the record's own identifier, which is never missing.
+fn placeholders(parameters: &serde_json::Map<String, Json>) -> Vec<Vec<String>> {
+    fn collect(value: &Json, found: &mut Vec<Vec<String>>) {
+        match value {
+            Json::String(text) => {
+                let template = Template::parse(text).ok();
+                let paths = template.iter().flat_map(Template::paths).filter(|path| !matches!(path, [name] if &**name == "hookline_id"));
+                found.extend(paths.map(|path| path.iter().map(ToString::to_string).collect()));
+            }
+            Json::Array(items) => items.iter().for_each(|item| collect(item, found)),
+            Json::Object(map) => map.values().for_each(|value| collect(value, found)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    parameters.values().for_each(|value| collect(value, &mut found));
+    found
+}
