@@ -47,7 +47,7 @@ pub(crate) struct Authenticator {
 
 enum Method {
     Backend {
-        guard: Guard,
+        guard: Box<Guard>,
         /// The question has the password in it.
         needs_password: bool,
         /// The backend checks the password by itself.
@@ -70,7 +70,7 @@ impl Authenticator {
                 let text = serde_json::to_string(&settings.parameters).unwrap_or_default();
                 let binds = kind == "ldap" && settings.parameters.get("method").is_none_or(|method| method == "bind");
                 Method::Backend {
-                    guard: Guard::new(&settings.name, lookup, &settings.backend),
+                    guard: Box::new(Guard::new(&settings.name, lookup, &settings.backend)),
                     needs_password: binds || text.contains("${password}") || kind == "http",
                     decides: binds,
                     is_http: kind == "http",
@@ -262,7 +262,7 @@ impl Authenticator {
 /// What an HTTP server has answered: `{"result": "allow" | "deny" | "ignore", …}`, or 204.
 fn of_answer(found: &Found) -> Result<Verdict, Unanswered> {
     let answer = found.first().cloned().unwrap_or_default();
-    let status = match &*answer.path(["status"]) {
+    let status = match answer.path(["status"]) {
         Value::Int(status) => *status,
         _ => 0,
     };
@@ -327,6 +327,7 @@ pub(crate) fn row(client: &Client, password: Option<&[u8]>) -> Value {
     row.push_new("peerport", Value::Int(client.peer.port().into()));
     let certificate = client.certificate.as_deref();
     row.push_new("cert_common_name", Value::optional_text(certificate.and_then(|certificate| certificate.common_name.as_deref())));
+    row.push_new("cert_alt_name", Value::optional_text(certificate.and_then(|certificate| certificate.alt_name.as_deref())));
     row.push_new("cert_subject", Value::optional_text(certificate.map(|certificate| certificate.subject.as_str())));
     row.push_new("zone", Value::text(&client.zone));
     row.push_new("listener", Value::text(&client.listener));

@@ -33,7 +33,7 @@ pub use guard::BackendStats;
 use guard::{Guard, Unanswered};
 pub use password::{HashError, hash, verify};
 use rule::{ClientRights, Group, Rule};
-pub use users::{BuiltIn, User};
+pub use users::{BuiltIn, Subject, User};
 
 /// A condition over what is known of a client.
 pub type Condition = Box<dyn Fn(&Value) -> bool + Send + Sync>;
@@ -72,14 +72,15 @@ pub struct Access {
 
 struct Source {
     name: Arc<str>,
-    from: From,
+    origin: Origin,
 }
 
-enum From {
+enum Origin {
     Rules(Vec<Rule>),
     File(Watched<Vec<Rule>>),
+    BuiltIn(BuiltIn),
     Backend {
-        guard: Guard,
+        guard: Box<Guard>,
         form: Form,
         /// The question has the topic in it: it is asked for each request.
         by_request: bool,
@@ -136,8 +137,8 @@ impl Access {
     pub fn stats(&self) -> Vec<(String, BackendStats)> {
         let chain =
             self.chain.iter().filter_map(|authenticator| Some((authenticator.settings.name.clone(), authenticator.guard()?.stats())));
-        let sources = self.sources.iter().filter_map(|source| match &source.from {
-            From::Backend { guard, .. } => Some((source.name.to_string(), guard.stats())),
+        let sources = self.sources.iter().filter_map(|source| match &source.origin {
+            Origin::Backend { guard, .. } => Some((source.name.to_string(), guard.stats())),
             _ => None,
         });
         chain.chain(sources).collect()
@@ -147,7 +148,7 @@ impl Access {
     pub fn forget(&self) {
         self.chain.iter().filter_map(Authenticator::guard).for_each(Guard::forget);
         for source in &self.sources {
-            if let From::Backend { guard, .. } = &source.from {
+            if let Origin::Backend { guard, .. } = &source.origin {
                 guard.forget();
             }
         }
@@ -183,11 +184,12 @@ impl Access {
     async fn groups(&self, client: &Client) -> Result<Vec<Group>, Unanswered> {
         let mut groups = Vec::with_capacity(self.sources.len());
         for source in &self.sources {
-            groups.push(match &source.from {
-                From::Rules(rules) => Group::new(&source.name, rules, false, client),
-                From::File(file) => Group::new(&source.name, &file.get(), false, client),
-                From::Backend { by_request: true, .. } => Group::asking(&source.name),
-                From::Backend { guard, form, by_request: false } => {
+            groups.push(match &source.origin {
+                Origin::Rules(rules) => Group::new(&source.name, rules, false, client),
+                Origin::File(file) => Group::new(&source.name, &file.get(), false, client),
+                Origin::BuiltIn(store) => Group::new(&source.name, &stored(store, client).map_err(Unanswered::Failed)?, false, client),
+                Origin::Backend { by_request: true, .. } => Group::asking(&source.name),
+                Origin::Backend { guard, form, by_request: false } => {
                     let found = guard.ask(&row(client, None)).await?;
                     let Acl { rules, is_closed } = acl::read(*form, &found).map_err(|problem| {
                         tracing::error!(source = &*source.name, client = %client.client_id, problem, "permissions that make no sense; nothing is allowed by them");
@@ -203,7 +205,7 @@ impl Access {
     /// What a source that is asked about each request says of one.
     async fn ask_source(&self, name: &str, client: &Client, request: &Request<'_>) -> Result<Option<bool>, Unanswered> {
         let source = self.sources.iter().find(|source| *source.name == *name);
-        let Some(Source { from: From::Backend { guard, form, .. }, .. }) = source else { return Ok(None) };
+        let Some(Source { origin: Origin::Backend { guard, form, .. }, .. }) = source else { return Ok(None) };
         let mut question = row(client, None);
         if let Value::Map(question) = &mut question {
             question.insert("action", Value::text(if request.action == Action::Publish { "publish" } else { "subscribe" }));
@@ -220,9 +222,10 @@ impl Access {
     }
 
     fn rights(&self, own: Option<Group>, groups: Vec<Group>) -> Arc<dyn Rights> {
-        let changes = self.sources.iter().any(|source| !matches!(source.from, From::Rules(_)));
+        // What is in the store changes by commands, which have it asked for anew.
+        let changes = self.sources.iter().any(|source| !matches!(source.origin, Origin::Rules(_) | Origin::BuiltIn(_)));
         // Files are looked at every second, others as often as the settings say.
-        let asks = self.sources.iter().any(|source| matches!(source.from, From::Backend { .. }));
+        let asks = self.sources.iter().any(|source| matches!(source.origin, Origin::Backend { .. }));
         let valid_secs = match (changes, asks) {
             (false, _) => 0,
             (true, false) => 1,
@@ -237,7 +240,7 @@ impl Source {
     fn new(settings: &AuthorizationSource, setup: &Setup<'_>) -> Result<Source, Vec<String>> {
         let one = |key: &str, problem: String| vec![format!("{key}: {problem}")];
         let path = || settings.path.as_deref().ok_or_else(|| one("path", "missing".into()));
-        let from = match (settings.kind, &settings.connector) {
+        let origin = match (settings.kind, &settings.connector) {
             (SourceType::Rules, Some(connector)) => {
                 let NewLookup { lookup, kind } = (setup.lookup)(connector, &settings.parameters)?;
                 let form = match kind {
@@ -249,19 +252,43 @@ impl Source {
                 let text = serde_json::to_string(&settings.parameters).unwrap_or_default();
                 let by_request =
                     ["${topic}", "${action}"].iter().any(|place| text.contains(place)) || (kind == "http" && text.contains("${.}"));
-                From::Backend { guard: Guard::new(&settings.name, lookup, &settings.backend), form, by_request }
+                Origin::Backend { guard: Box::new(Guard::new(&settings.name, lookup, &settings.backend)), form, by_request }
             }
             (_, Some(_)) => return Err(one("connector", "has no effect beside this type".into())),
             (SourceType::Rules, None) => {
                 let read = settings.rules.iter().enumerate();
                 let rules = read.map(|(place, rule)| Rule::new(rule).map_err(|problem| one(&format!("rules[{place}]"), problem)));
-                From::Rules(rules.collect::<Result<_, _>>()?)
+                Origin::Rules(rules.collect::<Result<_, _>>()?)
             }
-            (SourceType::File, None) => From::File(Watched::open(path()?, read_rules).map_err(|problem| one("path", problem))?),
-            (SourceType::Mosquitto, None) => From::File(Watched::open(path()?, mosquitto::read).map_err(|problem| one("path", problem))?),
+            (SourceType::File, None) => Origin::File(Watched::open(path()?, read_rules).map_err(|problem| one("path", problem))?),
+            (SourceType::BuiltIn, None) => Origin::BuiltIn(setup.users.clone()),
+            (SourceType::Mosquitto, None) => Origin::File(Watched::open(path()?, mosquitto::read).map_err(|problem| one("path", problem))?),
         };
-        Ok(Source { name: settings.name.as_str().into(), from })
+        Ok(Source { name: settings.name.as_str().into(), origin })
     }
+}
+
+/// The permissions that the store has for a client: its own, its user's, those of all.
+fn stored(store: &BuiltIn, client: &Client) -> Result<Vec<Rule>, String> {
+    let user = client.username.as_deref().map(|name| Subject::User(name.to_owned()));
+    let mut rules = Vec::new();
+    for subject in [Some(Subject::Client(client.client_id.to_string())), user, Some(Subject::All)].into_iter().flatten() {
+        if let Some(permissions) = store.permissions(&subject).map_err(|error| error.to_string())? {
+            rules.extend(acl::of_claim(&permissions)?.rules);
+        }
+    }
+    Ok(rules)
+}
+
+/// What is wrong with permissions that are to be kept in the store.
+///
+/// # Errors
+/// The first mistake.
+pub fn check_permissions(permissions: &serde_json::Value) -> Result<(), String> {
+    if !permissions.is_array() {
+        return Err("permissions must be a list".to_owned());
+    }
+    acl::of_claim(permissions).map(drop)
 }
 
 /// Reads a file with `[[rules]]`. An empty one is a mistake: it would take every permission away.

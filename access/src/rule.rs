@@ -460,7 +460,7 @@ mod tests {
             }
         }
         let mut good = client("c1", Some("u1"));
-        good.certificate = Some(Box::new(Certificate { common_name: Some("cn".into()), subject: "CN=cn".into() }));
+        good.certificate = Some(Box::new(Certificate { common_name: Some("cn".into()), subject: "CN=cn".into(), alt_name: None }));
         good.attributes.insert("site".into(), "s1".into());
         for topic in ["u/u1/x", "c/c1", "n/cn", "a/s1"] {
             assert!(may(&rules, &good, Access::Publish, topic), "{topic}");

@@ -127,7 +127,9 @@ fn is_so(claim: Option<&Json>, wanted: &str, client: &Client) -> bool {
     let wanted = wanted.replace("${clientid}", &client.client_id).replace("${username}", client.username.as_deref().unwrap_or_default());
     let is = |value: &Json| match value {
         Json::String(text) => *text == wanted,
-        other => other.to_string() == wanted,
+        Json::Number(number) => number.to_string() == wanted,
+        Json::Bool(is) => is.to_string() == wanted,
+        _ => false,
     };
     match claim {
         Some(Json::Array(items)) => items.iter().any(is),

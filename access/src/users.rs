@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use hookline_schemas::ports::{QueueError, StateStore};
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 
 /// Where they are in the store.
 const PREFIX: &[u8] = b"users/";
@@ -17,6 +18,25 @@ pub struct User {
     /// It may do everything.
     #[serde(default)]
     pub is_superuser: bool,
+}
+
+/// Whom permissions of the store are for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    Client(String),
+    User(String),
+    All,
+}
+
+impl Subject {
+    fn key(&self) -> Vec<u8> {
+        match self {
+            Subject::Client(name) => format!("acl/client/{name}"),
+            Subject::User(name) => format!("acl/user/{name}"),
+            Subject::All => "acl/all".to_owned(),
+        }
+        .into_bytes()
+    }
 }
 
 /// Users by name.
@@ -70,6 +90,25 @@ impl BuiltIn {
             Some((name, serde_json::from_slice(&value).ok()?))
         };
         Ok(self.0.load(PREFIX)?.into_iter().filter_map(read).collect())
+    }
+
+    /// The permissions of somebody: a JSON list, as tokens have it.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn permissions(&self, subject: &Subject) -> Result<Option<Json>, QueueError> {
+        let key = subject.key();
+        let found = self.0.load(&key)?.into_iter().find(|(other, _)| *other == key);
+        Ok(found.and_then(|(_, value)| serde_json::from_slice(&value).ok()))
+    }
+
+    /// Sets the permissions of somebody, which were checked, or takes them away.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn set_permissions(&self, subject: &Subject, permissions: Option<&Json>) -> Result<(), QueueError> {
+        let value = permissions.map(|permissions| permissions.to_string().into_bytes());
+        self.0.keep(&subject.key(), value.as_deref())
     }
 
     /// Sets a user, or takes it away.

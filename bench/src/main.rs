@@ -5,6 +5,8 @@
 
 /// The load: pairs of publishers and subscribers in one thread.
 mod load;
+/// Logins.
+mod logins;
 /// The brokers, as processes.
 mod peer;
 /// A restart with much in the store.
@@ -17,6 +19,7 @@ use clap::{Parser, Subcommand};
 use hookline_mqtt::QoS;
 
 use load::{Load, Outcome};
+use logins::Logins;
 use peer::{Peer, Running};
 use restart::Backlog;
 
@@ -56,6 +59,21 @@ enum Command {
         fan_out: usize,
         #[arg(long, default_value_t = 64)]
         payload_bytes: usize,
+    },
+    /// Log clients in to a broker that is running already
+    Logins {
+        /// Its address
+        #[arg(long, default_value = "127.0.0.1:1883")]
+        address: SocketAddr,
+        #[arg(long)]
+        username: Option<String>,
+        #[arg(long)]
+        password: Option<String>,
+        #[arg(long, default_value_t = 10_000)]
+        clients: usize,
+        /// Logins under way at a time
+        #[arg(long, default_value_t = 200)]
+        concurrent: usize,
     },
     /// Load a broker that is running already
     Load {
@@ -109,6 +127,10 @@ fn main() -> anyhow::Result<()> {
         Command::Compare { seconds, rounds } => compare(Duration::from_secs(seconds), rounds),
         Command::Acks { seconds } => acknowledgements(Duration::from_secs(seconds)),
         Command::Restart { sessions, messages, fan_out, payload_bytes } => Backlog { sessions, messages, fan_out, payload_bytes }.run(),
+        Command::Logins { address, username, password, clients, concurrent } => {
+            logins::run(&Logins { address, username, password, clients, concurrent });
+            Ok(())
+        }
         Command::Load { address, pid, pairs, qos, payload_bytes, seconds, window } => {
             let qos = QoS::from_bits(qos).unwrap_or_default();
             let load = Load { pairs, qos, payload_bytes, window, subscribers: true, duration: Duration::from_secs(seconds) };

@@ -74,6 +74,10 @@ impl Control {
         self.ask(Method::POST, path, body, LONG_ANSWER)
     }
 
+    pub(crate) fn put<T: DeserializeOwned>(&self, path: &str, body: &serde_json::Value) -> anyhow::Result<T> {
+        self.ask(Method::PUT, path, Some(body), ANSWER)
+    }
+
     pub(crate) fn delete<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         self.ask(Method::DELETE, path, None, LONG_ANSWER)
     }

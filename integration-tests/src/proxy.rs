@@ -64,7 +64,7 @@ impl Proxy {
     /// Changes what happens.
     pub fn set(&mut self, weather: Weather) {
         let before = std::mem::replace(&mut *lock(&self.shared.weather), weather);
-        if weather == Weather::Hang {
+        if matches!(weather, Weather::Hang | Weather::Refuse) {
             // What was being read when it changed has gone through.
             std::thread::sleep(3 * LOOK);
         }

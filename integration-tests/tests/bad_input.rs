@@ -34,7 +34,7 @@ fn a_broken_configuration_is_told_as_a_whole() {
     assert_eq!(code, Some(2));
     for expect in [
         "actions.a.connector: there is no \"dq\" in [connectors]; did you mean \"db\"?",
-        "connectors.db.type: there is no \"sqlight\"; there are http, kafka, mongodb, mysql, postgres, redis, sqlite",
+        "connectors.db.type: there is no \"sqlight\"; there are file, http, kafka, ldap, mongodb, mqtt, mysql, postgres, redis, sqlite",
         "connectors.k.bootstrap_hosts: missing",
         "actions.b.parameters.topic: missing",
     ] {

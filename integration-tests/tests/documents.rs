@@ -7,7 +7,13 @@ use hookline_integration_tests::certificates::Certificates;
 fn every_example_configuration_is_valid() {
     let folder = tempfile::tempdir().expect("a folder");
     let certificates = Certificates::make(folder.path());
-    let text = [include_str!("../../docs/broker.md"), include_str!("../../docs/rules.md"), include_str!("../../docs/access.md")].concat();
+    let text = [
+        include_str!("../../docs/broker.md"),
+        include_str!("../../docs/rules.md"),
+        include_str!("../../docs/access.md"),
+        include_str!("../../docs/connectors.md"),
+    ]
+    .concat();
     let examples: Vec<&str> = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(examples.len() >= 9);
     for example in examples {

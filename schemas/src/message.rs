@@ -96,6 +96,8 @@ pub struct Certificate {
     pub common_name: Option<String>,
     /// The whole subject, such as `CN=device-7,O=Example`.
     pub subject: String,
+    /// The first of its other names: a host, a URI or an e-mail address.
+    pub alt_name: Option<String>,
 }
 
 impl Client {

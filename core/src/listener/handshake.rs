@@ -354,6 +354,7 @@ impl Listener {
                 PeerCert::Disabled => None,
                 PeerCert::Cn => certificate.common_name.clone(),
                 PeerCert::Dn => Some(certificate.subject.clone()),
+                PeerCert::San => certificate.alt_name.clone(),
             }
         };
         let username = of_certificate(limits.peer_cert_as_username).or_else(|| connect.username.clone());

@@ -177,7 +177,12 @@ pub(crate) fn peer_certificate(der: &[u8]) -> Option<Certificate> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let subject = certificate.subject();
     let common_name = subject.iter_common_name().next().and_then(|name| name.as_str().ok()).map(str::to_owned);
-    Some(Certificate { common_name, subject: subject.to_string() })
+    let names = certificate.subject_alternative_name().ok().flatten();
+    let alt_name = names.iter().flat_map(|names| &names.value.general_names).find_map(|name| match name {
+        GeneralName::DNSName(name) | GeneralName::URI(name) | GeneralName::RFC822Name(name) => Some((*name).to_owned()),
+        _ => None,
+    });
+    Some(Certificate { common_name, subject: subject.to_string(), alt_name })
 }
 
 #[cfg(test)]

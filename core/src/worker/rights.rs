@@ -99,7 +99,7 @@ impl Worker {
     /// Has the rights of a connection asked for anew.
     pub(super) fn renew_rights(&mut self, key: Key) {
         let Some(connection) = self.connections.get(key) else { return };
-        let Some(rights) = connection.rights.clone().filter(|rights| rights.valid_secs() > 0) else { return };
+        let Some(rights) = connection.rights.clone() else { return };
         let question = Renewal { worker: self.number, connection: key, client: Arc::clone(&connection.client), rights, request: None };
         if self.shared.renewals.try_send(question).is_err() {
             self.timers.set(self.now + LATER, Due::Rights(key));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use hookline_access::{Access, BackendStats, BuiltIn, User};
+use hookline_access::{Access, BackendStats, BuiltIn, Subject, User};
 use hookline_schemas::ports::QueueError;
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +47,9 @@ pub(crate) struct NewUser {
 /// Nothing to tell.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Done {}
+
+/// The path of the store's permissions; whom they are for follows.
+pub(crate) const RULES: &str = "/authorization/sources/built_in_database/rules";
 
 fn store_failed(error: QueueError) -> Problem {
     Problem::new(Code::InternalError, error.to_string())
@@ -107,6 +110,58 @@ pub(super) async fn delete_user(State(shared): State<Shared>, Path(user): Path<S
             clients.users.set(&user, None).map_err(store_failed)?;
             tracing::info!(user, "a user was removed");
             Ok(Done {})
+        })
+        .await
+}
+
+/// Whom a path is about: `all`, `users/NAME` or `clients/NAME`.
+fn subject(kind: &str, name: Option<String>) -> Result<Subject, Problem> {
+    match (kind, name) {
+        ("all", None) => Ok(Subject::All),
+        ("users", Some(name)) => Ok(Subject::User(name)),
+        ("clients", Some(name)) => Ok(Subject::Client(name)),
+        _ => Err(Problem::new(Code::NotFound, "permissions are those of \"all\", \"users/NAME\" or \"clients/NAME\"")),
+    }
+}
+
+/// GET /authorization/sources/built_in_database/rules/…
+pub(super) async fn get_rules(State(shared): State<Shared>, Path(path): Path<Vec<String>>) -> Answer<serde_json::Value> {
+    let clients = Arc::clone(&shared.clients);
+    shared
+        .run(move |_| {
+            let mut path = path.into_iter();
+            let subject = subject(&path.next().unwrap_or_default(), path.next())?;
+            let found = clients.users.permissions(&subject).map_err(store_failed)?;
+            found.ok_or_else(|| Problem::new(Code::NotFound, "there are no permissions for that"))
+        })
+        .await
+}
+
+/// PUT /authorization/sources/built_in_database/rules/…
+pub(super) async fn put_rules(
+    State(shared): State<Shared>,
+    Path(path): Path<Vec<String>>,
+    Json(rules): Json<serde_json::Value>,
+) -> Answer<serde_json::Value> {
+    hookline_access::check_permissions(&rules).map_err(|problem| Problem::new(Code::BadRequest, problem))?;
+    set_rules(shared, path, Some(rules)).await
+}
+
+/// DELETE /authorization/sources/built_in_database/rules/…
+pub(super) async fn delete_rules(State(shared): State<Shared>, Path(path): Path<Vec<String>>) -> Answer<serde_json::Value> {
+    set_rules(shared, path, None).await
+}
+
+async fn set_rules(shared: Shared, path: Vec<String>, rules: Option<serde_json::Value>) -> Answer<serde_json::Value> {
+    let clients = Arc::clone(&shared.clients);
+    shared
+        .run(move |_| {
+            let mut path = path.into_iter();
+            let subject = subject(&path.next().unwrap_or_default(), path.next())?;
+            clients.users.set_permissions(&subject, rules.as_ref()).map_err(store_failed)?;
+            (clients.renew_rights)();
+            tracing::info!(?subject, removed = rules.is_none(), "permissions were set");
+            Ok(rules.unwrap_or_default())
         })
         .await
 }

@@ -155,6 +155,8 @@ fn router(shared: Shared) -> Router {
         .route("/configs/reload", post(reload::post))
         .route("/sources", get(sources::get_all))
         .route("/access", get(access::get_stats))
+        .route(&format!("{}/{{kind}}", access::RULES), get(access::get_rules).put(access::put_rules).delete(access::delete_rules))
+        .route(&format!("{}/{{kind}}/{{name}}", access::RULES), get(access::get_rules).put(access::put_rules).delete(access::delete_rules))
         .route("/authorization/cache", delete(access::delete_cache))
         .route(access::USERS, get(access::get_users).post(access::post_user))
         .route(&format!("{}/{{user}}", access::USERS), delete(access::delete_user))

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::ConfigArguments;
 use super::reach::{exit_code, running};
 use super::report::{one_line, size};
-use super::users::{self, Users};
+use super::users::{self, Acl, Users};
 use crate::api::actions::ActionInfo;
 use crate::api::rule_metrics::{LastError, PAGE_MAX, RuleInfo, RuleMetrics, Rules};
 use crate::api::sources::SourceInfo;
@@ -52,6 +52,11 @@ enum Command {
     Users {
         #[command(subcommand)]
         command: Users,
+    },
+    /// Permissions in the store, for a source of `type = "built_in"`
+    Acl {
+        #[command(subcommand)]
+        command: Acl,
     },
     /// What the systems were asked that know users and permissions
     Access {
@@ -113,6 +118,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Reload { common } => reload(common),
         Command::Sources { common } => sources(common),
         Command::Users { command } => users::users(command),
+        Command::Acl { command } => users::acl(command),
         Command::Access { refresh, common } => users::access(common, refresh),
         Command::Pause { name, common } => set_paused(common, &name, "pause"),
         Command::Resume { name, common } => set_paused(common, &name, "resume"),

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 
 use anyhow::{Context, ensure};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use hookline_access::BackendStats;
 
 use super::ctl::{Common, Output, print_json};
 use super::reach::running;
-use crate::api::access::{Done, NewUser, USERS, UserInfo};
+use crate::api::access::{Done, NewUser, RULES, USERS, UserInfo};
 use crate::control::encode;
 
 #[derive(Debug, Subcommand)]
@@ -43,6 +43,66 @@ pub(crate) enum Users {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum Acl {
+    /// Show permissions
+    Show {
+        #[command(flatten)]
+        of: Of,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Set permissions, in place of those that are there: a JSON list, read from standard input, such as
+    /// [{"permission": "allow", "action": "publish", "topic": "a/#"}]
+    Set {
+        #[command(flatten)]
+        of: Of,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Remove permissions
+    Remove {
+        #[command(flatten)]
+        of: Of,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+/// Whose permissions: those of all, where nobody is named.
+#[derive(Debug, Args)]
+pub(crate) struct Of {
+    /// Of this user
+    #[arg(long, conflicts_with = "client")]
+    user: Option<String>,
+    /// Of the client with this identifier
+    #[arg(long)]
+    client: Option<String>,
+}
+
+impl Of {
+    fn path(&self) -> String {
+        match (&self.user, &self.client) {
+            (Some(user), _) => format!("{RULES}/users/{}", encode(user)),
+            (None, Some(client)) => format!("{RULES}/clients/{}", encode(client)),
+            (None, None) => format!("{RULES}/all"),
+        }
+    }
+}
+
+pub(super) fn acl(command: Acl) -> anyhow::Result<()> {
+    let shown: serde_json::Value = match command {
+        Acl::Show { of, common } => running(common.config)?.get(&of.path())?,
+        Acl::Set { of, common } => {
+            let broker = running(common.config)?;
+            let rules: serde_json::Value = serde_json::from_reader(std::io::stdin()).context("standard input is no JSON")?;
+            broker.put(&of.path(), &rules)?
+        }
+        Acl::Remove { of, common } => running(common.config)?.delete(&of.path())?,
+    };
+    print_json(&shown)
+}
+
 pub(super) fn users(command: Users) -> anyhow::Result<()> {
     match command {
         Users::List { common: Common { config, output } } => {
@@ -59,11 +119,19 @@ pub(super) fn users(command: Users) -> anyhow::Result<()> {
             let broker = running(config)?;
             let new = NewUser { user_id: name, password: password()?, is_superuser: superuser };
             let user: UserInfo = broker.post(USERS, Some(&serde_json::to_value(new)?))?;
-            if output == Output::Json { print_json(&user) } else { Ok(println!("{} may log in", user.user_id)) }
+            if output == Output::Json {
+                return print_json(&user);
+            }
+            println!("{} may log in", user.user_id);
+            Ok(())
         }
         Users::Remove { name, common: Common { config, output } } => {
             let done: Done = running(config)?.delete(&format!("{USERS}/{}", encode(&name)))?;
-            if output == Output::Json { print_json(&done) } else { Ok(println!("{name} is gone")) }
+            if output == Output::Json {
+                return print_json(&done);
+            }
+            println!("{name} is gone");
+            Ok(())
         }
         Users::Hash { name } => {
             ensure!(!name.contains([':', '\n']), "a name in a file of users has no colon");

@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-use hookline_integration_tests::broker::{Broker, run};
+use hookline_integration_tests::broker::{Broker, run, run_with_input};
 use hookline_integration_tests::proxy::{Proxy, Weather};
 use hookline_integration_tests::webhook::{Reply, Webhook};
 use hookline_integration_tests::{eventually, mongo, mysql, postgres, redis, services, unique};
@@ -165,6 +165,50 @@ fn postgres_decides() {
         ),
     });
     postgres::execute(&format!("DROP TABLE {table}; DROP TABLE {acl}; DROP TYPE {acl}_action"));
+}
+
+#[test]
+fn every_hash_in_a_table_and_users_that_are_switched_off() {
+    let _server = services::stay();
+    let table = unique("mqtt_hashes");
+    postgres::execute(&format!("CREATE TABLE {table} (username text, hash text, salt text, disabled boolean, admin text)"));
+    let digest = |algorithm: &'static aws_lc_rs::digest::Algorithm, text: &str| -> String {
+        aws_lc_rs::digest::digest(algorithm, text.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    let mut derived = [0u8; 32];
+    let rounds = std::num::NonZeroU32::new(4096).expect("not zero");
+    aws_lc_rs::pbkdf2::derive(aws_lc_rs::pbkdf2::PBKDF2_HMAC_SHA256, rounds, b"slat", b"public", &mut derived);
+    let derived: String = derived.iter().map(|byte| format!("{byte:02x}")).collect();
+    let argon2 = run_with_input(&["ctl", "users", "hash", "x"], "public\n").1;
+    postgres::execute("CREATE EXTENSION IF NOT EXISTS pgcrypto");
+    let bcrypt: String = postgres::query("SELECT crypt('public', gen_salt('bf', 4))")[0].get(0);
+    for (name, settings, hash) in [
+        ("plain", "algorithm = \"plain\"", "public".to_owned()),
+        ("sha", "algorithm = \"sha\", salt_position = \"suffix\"", digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, "publicslat")),
+        ("sha256", "algorithm = \"sha256\"", digest(&aws_lc_rs::digest::SHA256, "slatpublic")),
+        ("sha512", "algorithm = \"sha512\", salt_position = \"disable\"", digest(&aws_lc_rs::digest::SHA512, "public")),
+        ("pbkdf2", "algorithm = \"pbkdf2\", iterations = 4096", derived),
+        ("argon2", "algorithm = \"argon2\"", argon2.trim_end().split_once(':').expect("name:hash").1.to_owned()),
+        ("bcrypt", "algorithm = \"bcrypt\"", bcrypt),
+    ] {
+        for (user, disabled) in [("on", false), ("off", true)] {
+            postgres::execute(&format!("INSERT INTO {table} VALUES ('{user}-{name}', '{hash}', 'slat', {disabled}, 'yes')"));
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = format!(
+            "[mqtt]\nallow_anonymous = false\n[connectors.db]\ntype = \"postgres\"\nurl = \"{}\"\n[[authentication]]\nname = \"db\"\nconnector = \"db\"\n\
+             parameters = {{ query = \"SELECT hash, salt, disabled, admin FROM {table} WHERE username = ${{username}}\" }}\n\
+             fields = {{ password_hash = \"hash\", is_disabled = \"disabled\", is_superuser = \"admin\" }}\npassword_hash = {{ {settings} }}",
+            postgres::url()
+        );
+        let broker = Broker::start(folder.path(), &config);
+        let wrong = Some(ReasonCode::BadUserNameOrPassword);
+        assert_eq!(refusal(&broker, &format!("on-{name}"), "public"), None, "{name}: {}", broker.log());
+        assert_eq!(refusal(&broker, &format!("on-{name}"), "Public"), wrong, "{name}");
+        assert_eq!(refusal(&broker, &format!("off-{name}"), "public"), wrong, "{name}: switched off");
+        assert!(broker.stop().success());
+    }
+    postgres::execute(&format!("DROP TABLE {table}"));
 }
 
 #[test]

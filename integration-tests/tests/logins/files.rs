@@ -95,6 +95,32 @@ fn users_in_the_store_are_set_and_removed_while_the_broker_runs_and_survive_it()
 }
 
 #[test]
+fn permissions_in_the_store_reach_connected_clients_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = Broker::start(folder.path(), "[[authorization.sources]]\nname = \"own\"\ntype = \"built_in\"");
+    let data = folder.path().join("data");
+    let data = data.to_str().expect("UTF-8");
+    let set = |of: &[&str], rules: &str| run_with_input(&[&["ctl", "acl", "set", "--data", data][..], of].concat(), rules).0;
+    let mut alice = log_in(&broker, "alice", "").expect("in");
+    assert!(!may_publish(&mut alice, "a/x"));
+    assert_eq!(set(&["--user", "alice"], r#"[{"permission": "allow", "action": "all", "topic": "a/#"}]"#), Some(0));
+    eventually("she may", SEEN, || may_publish(&mut alice, "a/x").then_some(()));
+    assert!(may_subscribe(&mut alice, "a/#") && !may_publish(&mut alice, "b"));
+    assert_eq!(set(&[], r#"[{"permission": "allow", "action": "publish", "topic": "b"}]"#), Some(0));
+    assert_eq!(set(&["--client", "of-alice"], r#"[{"permission": "deny", "action": "publish", "topic": "a/y"}]"#), Some(0));
+    eventually("what is for all and for her client counts, too", SEEN, || {
+        (may_publish(&mut alice, "b") && !may_publish(&mut alice, "a/y")).then_some(())
+    });
+    assert_eq!(set(&[], r#"[{"permission": "perhaps", "topic": "b"}]"#), Some(2), "what makes no sense is refused");
+    let (code, out, _) = run(&["ctl", "acl", "show", "--user", "alice", "--data", data]);
+    assert!(code == Some(0) && out.contains("a/#"), "{out}");
+    assert_eq!(run(&["ctl", "acl", "remove", "--user", "alice", "--data", data]).0, Some(0));
+    eventually("her subscription ends", SEEN, || broker.log().contains("may not subscribe to this any more").then_some(()));
+    assert!(!may_publish(&mut alice, "a/x"));
+    assert!(broker.stop().success());
+}
+
+#[test]
 fn chains_listeners_preconditions_and_who_says_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let (code, line) = run_with_input(&["ctl", "users", "hash", "alice"], "public\n");

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
-use aws_lc_rs::{hmac, rand};
+use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, RSA_PKCS1_SHA256};
+use aws_lc_rs::{hmac, rand, rsa};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hookline_integration_tests::broker::Broker;
@@ -104,5 +105,37 @@ fn published_keys_are_fetched_and_a_new_one_is_found() {
         refusal(&broker, "alice", &token(&two, "two")).is_none().then_some(())
     });
     assert!(server.requests().len() < 10, "keys are fetched now and then, and not for each client");
+    assert!(broker.stop().success());
+}
+
+#[test]
+fn a_public_key_in_a_file_checks_what_its_private_one_has_signed() {
+    let random = rand::SystemRandom::new();
+    let key = rsa::KeyPair::generate(rsa::KeySize::Rsa2048).expect("a key");
+    let der: aws_lc_rs::encoding::PublicKeyX509Der<'_> = key.public_key().as_der().expect("encoded");
+    let pem = format!(
+        "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
+        base64::engine::general_purpose::STANDARD.encode(der.as_ref())
+    );
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("key.pem");
+    std::fs::write(&file, pem).expect("written");
+    let config = format!(
+        "[mqtt]\nallow_anonymous = false\n[[authentication]]\nname = \"tokens\"\ntype = \"jwt\"\njwt = {{ public_key = \"{}\", from = \"username\" }}",
+        file.display()
+    );
+    let broker = Broker::start(folder.path(), &config);
+    let signed = |algorithm: &str| {
+        let text = format!("{}.{}", encoded(&json!({"alg": algorithm})), encoded(&json!({"exp": now() + 60})));
+        let mut signature = vec![0; key.public_modulus_len()];
+        key.sign(&RSA_PKCS1_SHA256, &random, text.as_bytes(), &mut signature).expect("signed");
+        format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature))
+    };
+    assert_eq!(refusal(&broker, &signed("RS256"), ""), None, "{}", broker.log());
+    assert!(refusal(&broker, &signed("RS512"), "").is_some(), "another function than the token says");
+    // The public key as a secret: an old trick.
+    let text = format!("{}.{}", encoded(&json!({"alg": "HS256"})), encoded(&json!({"exp": now() + 60})));
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &std::fs::read(&file).expect("read")), text.as_bytes());
+    assert!(refusal(&broker, &format!("{text}.{}", URL_SAFE_NO_PAD.encode(tag)), "").is_some(), "a secret is not asked for here");
     assert!(broker.stop().success());
 }

@@ -322,6 +322,8 @@ pub enum SourceType {
     Rules,
     /// In a file with `[[rules]]`.
     File,
+    /// In the store: `hookline ctl acl`.
+    BuiltIn,
     /// In a file of mosquitto's `acl_file`.
     Mosquitto,
 }

@@ -210,6 +210,8 @@ pub enum PeerCert {
     Cn,
     /// The whole subject.
     Dn,
+    /// The first of its subject alternative names that is a host, a URI or an e-mail address.
+    San,
 }
 
 /// Which member of a shared subscription gets a message. Members that have a connection and room in their window come first.

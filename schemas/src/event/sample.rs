@@ -1,5 +1,6 @@
 //! An event of each kind as it might be: what fills the columns that somebody leaves out who tries a statement.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -82,6 +83,7 @@ fn client(client_id: &str, username: &str, address: [u8; 4], now_ms: u64) -> Cli
         session_expiry_secs: 300,
         receive_maximum: 32,
         properties,
+        attributes: BTreeMap::from([("site".into(), "north".into())]),
         connected_at_ms: now_ms.saturating_sub(60_000),
         ..Client::internal(client_id)
     }
