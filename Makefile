@@ -5,7 +5,7 @@ SHELL := /bin/bash
 CARGO_FLAGS := --release --workspace --locked
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: run build test unit check services fuzz torture simulate soak bench schemas clean help
+.PHONY: run build test unit check services fuzz torture simulate soak bench logins schemas clean help
 
 help:            ## Print this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -57,6 +57,13 @@ simulate: build  ## Run simulations of the broker with ever new seeds, until one
 bench: build     ## Measure against mosquitto, side by side
 	@./setup test > /dev/null
 	@$(TARGET)/release/hookline-bench compare
+
+logins: build    ## Measure how many clients log in a second (CLIENTS, 10000, each), by backend, with and without memory
+	@./setup test > /dev/null
+	@trap "integration-tests/services down" EXIT; \
+	integration-tests/services up; \
+	eval "$$(integration-tests/services env)"; \
+	HOOKLINE_LOGINS=$(or $(CLIENTS),10000) cargo test $(CARGO_FLAGS) --test logins rates -- --nocapture --test-threads 1
 
 schemas: build   ## Write the JSON Schemas of the configuration
 	@$(TARGET)/release/hookline schema schemas/json

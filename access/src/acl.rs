@@ -56,6 +56,13 @@ pub(crate) fn read(form: Form, rows: &[Value]) -> Result<Acl, String> {
             }
             Form::Answer => {
                 let body = row.get("body").map(Value::to_json).unwrap_or_default();
+                match row.get("status") {
+                    // There is nothing to say about this client.
+                    Some(Value::Int(204)) => return Ok(Acl::default()),
+                    Some(Value::Int(200)) if body.is_array() || body.is_object() => {}
+                    Some(Value::Int(200)) => return Err("the answer is neither a list nor an object".to_owned()),
+                    other => return Err(format!("the server answers {}", other.cloned().unwrap_or_default())),
+                }
                 let list = body.get("acl").cloned().unwrap_or(body);
                 return of_claim(&list);
             }
@@ -155,6 +162,9 @@ fn of_topic(topic: &str, value: &Value) -> Result<AccessRule, String> {
             let mut row = Map::new();
             // Numbers are those of version 4.
             let name = if text.bytes().all(|byte| byte.is_ascii_digit()) { "access" } else { "action" };
+            if text.is_empty() {
+                return Err(format!("what may be done with \"{topic}\" is empty"));
+            }
             row.insert(name, Value::text(&text));
             row
         }

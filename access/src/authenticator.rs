@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use crate::acl::{self, Acl};
 use crate::file::Watched;
-use crate::guard::{Found, Guard, Unanswered};
+use crate::guard::{Asks, Found, Guard, Unanswered};
 use crate::password;
 use crate::token::{Checked, Tokens};
 use crate::users::{BuiltIn, User, Users};
@@ -70,7 +70,7 @@ impl Authenticator {
                 let text = serde_json::to_string(&settings.parameters).unwrap_or_default();
                 let binds = kind == "ldap" && settings.parameters.get("method").is_none_or(|method| method == "bind");
                 Method::Backend {
-                    guard: Box::new(Guard::new(&settings.name, lookup, &settings.backend)),
+                    guard: Box::new(Guard::new(&settings.name, lookup, Asks::of(kind, &settings.parameters), &settings.backend)),
                     needs_password: binds || text.contains("${password}") || kind == "http",
                     decides: binds,
                     is_http: kind == "http",
@@ -119,7 +119,7 @@ impl Authenticator {
         self.ask(login).await.unwrap_or_else(|unanswered| match (self.settings.on_failure, unanswered) {
             (OnFailure::Ignore, _) => Verdict::Ignore,
             (OnFailure::Refuse, Unanswered::Busy) => Verdict::Deny(ReasonCode::ServerBusy),
-            (OnFailure::Refuse, Unanswered::Failed(_)) => Verdict::Deny(ReasonCode::ServerUnavailable),
+            (OnFailure::Refuse, Unanswered::Failed(_) | Unanswered::Question(_)) => Verdict::Deny(ReasonCode::ServerUnavailable),
         })
     }
 
@@ -127,9 +127,17 @@ impl Authenticator {
         let client = login.client;
         let name = client.username.as_deref().filter(|name| !name.is_empty());
         match &self.method {
-            Method::Certificate => Ok(if client.certificate.is_some() { Verdict::Allow(Proven::default()) } else { Verdict::Ignore }),
+            // A name that nothing proves would have the permissions of whose it is.
+            Method::Certificate => {
+                let says = |certificate: &hookline_schemas::Certificate, name: &str| {
+                    [certificate.common_name.as_deref(), certificate.alt_name.as_deref(), Some(&certificate.subject)].contains(&Some(name))
+                };
+                let is_shown = client.certificate.as_deref().is_some_and(|own| name.is_none_or(|name| says(own, name)));
+                Ok(if is_shown { Verdict::Allow(Proven::default()) } else { Verdict::Ignore })
+            }
             Method::ClientIds(ids) => {
-                Ok(if ids.contains(&*client.client_id) { Verdict::Allow(Proven::default()) } else { Verdict::Ignore })
+                let is_listed = name.is_none() && ids.contains(&*client.client_id);
+                Ok(if is_listed { Verdict::Allow(Proven::default()) } else { Verdict::Ignore })
             }
             Method::File(users) => match name.and_then(|name| users.get().get(name).cloned()) {
                 Some(user) => self.check_user(login, user).await,
@@ -291,8 +299,11 @@ fn of_answer(found: &Found) -> Result<Verdict, Unanswered> {
     }))
 }
 
-/// What an HTTP server has answered about one request: as about a login.
+/// What an HTTP server has answered about one request: as about a login, and a refusal by its status is one.
 pub(crate) fn permission_of_answer(found: &Found) -> Result<Option<bool>, Unanswered> {
+    if found.first().is_some_and(|answer| matches!(answer.path(["status"]), Value::Int(401 | 403))) {
+        return Ok(Some(false));
+    }
     of_answer(found).map(|verdict| match verdict {
         Verdict::Allow(_) => Some(true),
         Verdict::Deny(_) => Some(false),

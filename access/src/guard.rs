@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hookline_schemas::Value;
-use hookline_schemas::access::Lookup;
+use hookline_schemas::access::{Lookup, LookupError};
 use hookline_schemas::config::Backend;
 use moka::future::Cache;
 use parking_lot::Mutex;
+use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -24,6 +25,9 @@ pub(crate) enum Unanswered {
     Busy,
     #[error("{0}")]
     Failed(String),
+    /// It cannot answer this question: others it may.
+    #[error("{0}")]
+    Question(String),
 }
 
 /// What a backend was asked since the start.
@@ -43,10 +47,47 @@ pub struct BackendStats {
     pub longest_us: u64,
 }
 
+/// What of a row a question is about: answers are remembered by that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Asks {
+    /// These fields, and the password where there is one.
+    Fields(Vec<String>),
+    /// All but the client's port, which is another at each connection.
+    Everything,
+}
+
+impl Asks {
+    /// What the placeholders in a question's parameters name. Over HTTP a question without a body of its own sends the whole row.
+    pub(crate) fn of(kind: &str, parameters: &serde_json::Map<String, Json>) -> Asks {
+        let sends_all = kind == "http" && !["json", "body"].iter().any(|name| parameters.contains_key(*name));
+        let text = serde_json::to_string(parameters).unwrap_or_default();
+        let mut fields = Vec::new();
+        for place in text.split("${").skip(1) {
+            let path = place.split('}').next().unwrap_or_default().trim();
+            let first = path.strip_prefix('.').unwrap_or(path).split('.').next().unwrap_or_default().trim_matches('\'');
+            fields.push(first.to_owned());
+        }
+        if sends_all || fields.iter().any(String::is_empty) { Asks::Everything } else { Asks::Fields(fields) }
+    }
+
+    /// Rows have passwords in them, which must not lie about in memory.
+    fn key(&self, row: &Value) -> [u8; 32] {
+        let mut about = row.to_json();
+        if let Json::Object(about) = &mut about {
+            match self {
+                Asks::Fields(fields) => about.retain(|name, _| name == "password" || fields.contains(name)),
+                Asks::Everything => drop(about.remove("peerport")),
+            }
+        }
+        Sha256::digest(about.to_string()).into()
+    }
+}
+
 /// An outside system behind its guard.
 pub(crate) struct Guard {
     name: String,
     lookup: Arc<dyn Lookup>,
+    asks: Asks,
     settings: Backend,
     room: Semaphore,
     /// Under way or waiting.
@@ -65,7 +106,7 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    pub(crate) fn new(name: &str, lookup: Arc<dyn Lookup>, settings: &Backend) -> Guard {
+    pub(crate) fn new(name: &str, lookup: Arc<dyn Lookup>, asks: Asks, settings: &Backend) -> Guard {
         let remembered = || {
             let cache = Cache::builder().max_capacity(settings.cache_max as u64);
             cache.time_to_live(Duration::from_secs(settings.cache_secs)).build()
@@ -74,6 +115,7 @@ impl Guard {
         Guard {
             name: name.to_owned(),
             lookup,
+            asks,
             settings: settings.clone(),
             room: Semaphore::new(settings.concurrent_max.clamp(1, Semaphore::MAX_PERMITS)),
             entered: AtomicUsize::new(0),
@@ -112,9 +154,7 @@ impl Guard {
     pub(crate) async fn ask(&self, row: &Value) -> Result<Found, Unanswered> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let Some(cache) = &self.cache else { return self.ask_outside(row).await };
-        // Rows have passwords in them, which must not lie about in memory.
-        let key = Sha256::digest(row.to_json().to_string()).into();
-        cache.try_get_with(key, self.ask_outside(row)).await.map_err(|error: Arc<Unanswered>| (*error).clone())
+        cache.try_get_with(self.asks.key(row), self.ask_outside(row)).await.map_err(|error: Arc<Unanswered>| (*error).clone())
     }
 
     async fn ask_outside(&self, row: &Value) -> Result<Found, Unanswered> {
@@ -130,7 +170,10 @@ impl Guard {
             // The semaphore is never closed.
             let _room = self.room.acquire().await;
             self.may_ask()?;
-            self.lookup.ask(row).await.map_err(|error| Unanswered::Failed(error.0))
+            self.lookup.ask(row).await.map_err(|error| match error {
+                LookupError::Backend(problem) => Unanswered::Failed(problem),
+                LookupError::Question(problem) => Unanswered::Question(problem),
+            })
         });
         let answer = answered.await.unwrap_or_else(|_| Err(Unanswered::Failed(format!("no answer within {} ms", limit.as_millis()))));
         let us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -146,6 +189,14 @@ impl Guard {
                 Ok(Arc::new(found))
             }
             Err(Unanswered::Busy) => Err(Unanswered::Busy),
+            // What one client says must not make it unreachable for the others.
+            Err(Unanswered::Question(problem)) => {
+                let failed = self.failed.fetch_add(1, Ordering::Relaxed) + 1;
+                if failed.is_power_of_two() {
+                    tracing::warn!(backend = self.name, problem, failed, "a question about a client that cannot be answered");
+                }
+                Err(Unanswered::Question(problem))
+            }
             Err(Unanswered::Failed(problem)) => {
                 self.failed.fetch_add(1, Ordering::Relaxed);
                 let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
@@ -199,7 +250,6 @@ impl Drop for Entered<'_> {
 
 #[cfg(test)]
 mod tests {
-    use hookline_schemas::access::LookupError;
     use hookline_schemas::ports::BoxFuture;
 
     use super::*;
@@ -216,7 +266,7 @@ mod tests {
             Box::pin(async move {
                 self.asked.fetch_add(1, Ordering::Relaxed);
                 tokio::time::sleep(self.takes).await;
-                if self.fails.load(Ordering::Relaxed) { Err(LookupError("broken".into())) } else { Ok(vec![row.clone()]) }
+                if self.fails.load(Ordering::Relaxed) { Err(LookupError::Backend("broken".into())) } else { Ok(vec![row.clone()]) }
             })
         }
     }
@@ -228,7 +278,8 @@ mod tests {
     #[tokio::test]
     async fn the_same_question_is_asked_once_and_remembered() {
         let lookup = slow(50);
-        let guard = Arc::new(Guard::new("b", Arc::<Slow>::clone(&lookup), &Backend { cache_secs: 60, ..Backend::default() }));
+        let guard =
+            Arc::new(Guard::new("b", Arc::<Slow>::clone(&lookup), Asks::Everything, &Backend { cache_secs: 60, ..Backend::default() }));
         let mut asking = tokio::task::JoinSet::new();
         for _ in 0..100 {
             let guard = Arc::clone(&guard);
@@ -245,10 +296,34 @@ mod tests {
         assert_eq!(lookup.asked.load(Ordering::Relaxed), 3);
     }
 
+    #[test]
+    fn answers_are_remembered_by_what_was_asked() {
+        let asks = |kind: &str, parameters: Json| match parameters {
+            Json::Object(parameters) => Asks::of(kind, &parameters),
+            other => panic!("{other}"),
+        };
+        let row = |client: &str, port: u16| {
+            Value::from_json(
+                serde_json::json!({"username": "u", "password": "p", "clientid": client, "peerport": port, "client_attrs": {"a": client}}),
+            )
+        };
+        let is_one = |asks: &Asks| asks.key(&row("a", 1)) == asks.key(&row("b", 2));
+        assert!(is_one(&asks("postgres", serde_json::json!({"query": "SELECT x FROM t WHERE u = ${username}"}))));
+        assert!(is_one(&asks("ldap", serde_json::json!({"filter": "(uid=${ username })"}))));
+        for of_client in ["${clientid}", "${.}", "${username} ${.client_attrs.a}", "${'clientid'}"] {
+            assert!(!is_one(&asks("redis", serde_json::json!({"command": of_client}))), "{of_client}");
+        }
+        let everything = asks("http", serde_json::json!({"path": "/auth"}));
+        assert!(everything == Asks::Everything && everything.key(&row("a", 1)) == everything.key(&row("a", 2)) && !is_one(&everything));
+        let other = Value::from_json(serde_json::json!({"username": "u", "password": "q", "clientid": "a"}));
+        let by_name = asks("ldap", serde_json::json!({"filter": "(uid=${username})"}));
+        assert_ne!(by_name.key(&row("a", 1)), by_name.key(&other), "a password is always part of the question");
+    }
+
     #[tokio::test]
     async fn what_hangs_ends_and_who_would_wait_too_long_is_told_at_once() {
         let settings = Backend { timeout_ms: 50, concurrent_max: 1, waiting_max: 2, failures_max: 100, ..Backend::default() };
-        let guard = Arc::new(Guard::new("b", slow(60_000), &settings));
+        let guard = Arc::new(Guard::new("b", slow(60_000), Asks::Everything, &settings));
         let mut asking = tokio::task::JoinSet::new();
         for number in 0..10 {
             let guard = Arc::clone(&guard);
@@ -267,7 +342,7 @@ mod tests {
         let lookup = slow(0);
         lookup.fails.store(true, Ordering::Relaxed);
         let settings = Backend { failures_max: 3, pause_ms: 100, ..Backend::default() };
-        let guard = Guard::new("b", Arc::<Slow>::clone(&lookup), &settings);
+        let guard = Guard::new("b", Arc::<Slow>::clone(&lookup), Asks::Everything, &settings);
         for _ in 0..20 {
             assert!(guard.ask(&Value::Null).await.is_err());
         }

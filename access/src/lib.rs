@@ -30,7 +30,7 @@ use acl::{Acl, Form};
 use authenticator::{Authenticator, Proven, Verdict, row};
 use file::Watched;
 pub use guard::BackendStats;
-use guard::{Guard, Unanswered};
+use guard::{Asks, Guard, Unanswered};
 pub use password::{HashError, hash, verify};
 use rule::{ClientRights, Group, Rule};
 pub use users::{BuiltIn, Subject, User};
@@ -121,6 +121,9 @@ impl Access {
         }
         let mut sources = Vec::new();
         for (place, settings) in config.authorization.sources.iter().enumerate().filter(|(_, settings)| settings.enable) {
+            if sources.iter().any(|other: &Source| *other.name == *settings.name) {
+                errors.push(format!("authorization.sources[{place}].name: there is another \"{}\"", settings.name));
+            }
             match Source::new(settings, setup) {
                 Ok(source) => sources.push(source),
                 Err(problems) => errors.extend(problems.into_iter().map(|problem| format!("authorization.sources[{place}].{problem}"))),
@@ -252,7 +255,11 @@ impl Source {
                 let text = serde_json::to_string(&settings.parameters).unwrap_or_default();
                 let by_request =
                     ["${topic}", "${action}"].iter().any(|place| text.contains(place)) || (kind == "http" && text.contains("${.}"));
-                Origin::Backend { guard: Box::new(Guard::new(&settings.name, lookup, &settings.backend)), form, by_request }
+                Origin::Backend {
+                    guard: Box::new(Guard::new(&settings.name, lookup, Asks::of(kind, &settings.parameters), &settings.backend)),
+                    form,
+                    by_request,
+                }
             }
             (_, Some(_)) => return Err(one("connector", "has no effect beside this type".into())),
             (SourceType::Rules, None) => {
@@ -328,7 +335,7 @@ impl AccessControl for Access {
             let own = acl.map(|acl| Group::new(&"login".into(), &acl.rules, acl.is_closed, &client));
             let groups = self.groups(&client).await.map_err(|unanswered| match unanswered {
                 Unanswered::Busy => ReasonCode::ServerBusy,
-                Unanswered::Failed(_) => ReasonCode::ServerUnavailable,
+                Unanswered::Failed(_) | Unanswered::Question(_) => ReasonCode::ServerUnavailable,
             })?;
             granted.rights = Some(self.rights(own, groups));
             Ok(granted)
@@ -344,22 +351,26 @@ impl AccessControl for Access {
         })
     }
 
-    fn renew<'a>(&'a self, client: &'a Client, rights: &'a Arc<dyn Rights>) -> BoxFuture<'a, Option<Arc<dyn Rights>>> {
+    fn renew<'a>(
+        &'a self,
+        client: &'a Client,
+        rights: &'a Arc<dyn Rights>,
+        held: Vec<Request<'a>>,
+    ) -> BoxFuture<'a, Option<Arc<dyn Rights>>> {
         Box::pin(async move {
             let old = rights.as_any().downcast_ref::<ClientRights>()?;
-            let groups = self.groups(client).await.ok()?;
-            // What was asked about before is asked about again: a subscription may be forbidden by now.
-            for (old, new) in old.groups.iter().zip(&groups) {
-                for answered in old.answers() {
-                    let request = Request { action: answered.action, topic: &answered.topic, qos: answered.qos, retain: answered.retain };
-                    let answer = self.ask_source(new.source(), client, &request).await;
+            let new = self.rights(old.own.clone(), self.groups(client).await.ok()?);
+            let decides = new.as_any().downcast_ref::<ClientRights>()?;
+            for request in held {
+                while let Some(group) = decides.undecided(&request) {
+                    let answer = self.ask_source(group.source(), client, &request).await;
                     if answer.is_err() {
                         return None;
                     }
-                    new.keep(&request, answer);
+                    group.keep(&request, answer);
                 }
             }
-            Some(self.rights(old.own.clone(), groups))
+            Some(new)
         })
     }
 }

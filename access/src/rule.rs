@@ -126,7 +126,7 @@ impl Rule {
             return Some(Arc::clone(&self.fixed));
         }
         let mut bound = (*self.fixed).clone();
-        bound.filters.extend(self.templates.iter().filter_map(|template| fill(template, client)).map(|text| filter(&text)));
+        bound.filters.extend(self.templates.iter().filter_map(|template| fill(template, client)));
         (!bound.filters.is_empty()).then(|| Arc::new(bound))
     }
 }
@@ -147,9 +147,11 @@ fn network(text: &str) -> Result<IpNet, String> {
     parsed.ok_or_else(|| format!("address: \"{text}\" is no address or network"))
 }
 
-/// A filter for one client; `None` where the client lacks what it names, or has a name that would widen it.
-fn fill(template: &str, client: &Client) -> Option<String> {
+/// A filter for one client; `None` where the client lacks what it names, or has a name that would widen it. What is exact is said by the template,
+/// never by a name, and no name leads to what is the broker's own (`$SYS`).
+fn fill(template: &str, client: &Client) -> Option<Filter> {
     let certificate = client.certificate.as_deref();
+    let (template, is_exact) = template.strip_prefix("eq ").map_or((template, false), |inner| (inner, true));
     let mut filled = String::with_capacity(template.len());
     let mut rest = template;
     loop {
@@ -176,12 +178,17 @@ fn fill(template: &str, client: &Client) -> Option<String> {
                     _ => None,
                 },
             };
-            filled.push_str(value.filter(|value| !value.is_empty() && !value.contains(['+', '#', '/', '\0']))?);
+            let value = value.filter(|value| !value.is_empty() && !value.contains(['+', '#', '/', '\0']))?;
+            if filled.is_empty() && value.starts_with('$') {
+                return None;
+            }
+            filled.push_str(value);
         }
         if !["${", "%c", "%u"].iter().any(|mark| rest.contains(mark)) {
             filled.push_str(rest);
-            let inner = filled.strip_prefix("eq ").unwrap_or(&filled);
-            return topic::filter_is_valid(inner, usize::MAX).then_some(filled);
+            let is_valid = topic::filter_is_valid(&filled, usize::MAX);
+            let filled = filled.into_boxed_str();
+            return is_valid.then_some(if is_exact { Filter::Exact(filled) } else { Filter::Pattern(filled) });
         }
     }
 }
@@ -252,8 +259,8 @@ pub(crate) struct Group {
     asked: Option<Arc<Mutex<Vec<Answered>>>>,
 }
 
-/// Answers that are kept for one client; then the oldest goes.
-const ANSWERS_MAX: usize = 64;
+/// Answers that are kept for one client, more than one packet asks for; then the oldest goes.
+const ANSWERS_MAX: usize = 1024;
 /// How long a refusal holds that comes from a failure.
 const FAILURE_HOLDS: Duration = Duration::from_secs(1);
 
@@ -317,13 +324,6 @@ impl Group {
             asked.remove(0);
         }
         asked.push(Answered { action, topic: topic.into(), qos, retain, verdict, until });
-    }
-
-    /// Everything that was asked and answered.
-    pub(crate) fn answers(&self) -> Vec<Answered> {
-        let answered =
-            |asked: &Arc<Mutex<Vec<Answered>>>| asked.lock().iter().filter(|answered| answered.until.is_none()).cloned().collect();
-        self.asked.as_ref().map(answered).unwrap_or_default()
     }
 }
 
@@ -459,6 +459,14 @@ mod tests {
                 assert!(!may(&rules, &client, Access::Subscribe, topic), "{evil:?} {topic}");
             }
         }
+        let first = self::rules(r#"rules = [{ permission = "allow", topics = ["${clientid}/#", "${clientid}"] }]"#);
+        for (evil, topics) in [("eq bob", ["bob/#", "bob"]), ("$SYS", ["$SYS/#", "$SYS"]), ("eq #", ["#", "x"])] {
+            for topic in topics {
+                assert!(!may(&first, &client(evil, None), Access::Publish, topic), "{evil:?} {topic}");
+                assert!(!may(&first, &client(evil, None), Access::Subscribe, topic), "{evil:?} {topic}");
+            }
+        }
+        assert!(may(&first, &client("eq bob", None), Access::Publish, "eq bob/x"), "its own it has");
         let mut good = client("c1", Some("u1"));
         good.certificate = Some(Box::new(Certificate { common_name: Some("cn".into()), subject: "CN=cn".into(), alt_name: None }));
         good.attributes.insert("site".into(), "s1".into());

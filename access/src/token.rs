@@ -13,10 +13,13 @@ use hookline_schemas::{Client, Value};
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde_json::Value as Json;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::timeout;
 
 /// Keys are not fetched more often than this, whatever clients send.
 const FETCH_PAUSE: Duration = Duration::from_secs(5);
+/// How long their server may take.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// The largest token.
 const TOKEN_BYTES_MAX: usize = 16 << 10;
 
@@ -36,7 +39,7 @@ struct Published {
     source: Arc<dyn Lookup>,
     refresh: Duration,
     known: ArcSwap<JwkSet>,
-    fetched: Mutex<Option<Instant>>,
+    asked: Mutex<Option<Instant>>,
 }
 
 /// What came of a token.
@@ -71,7 +74,7 @@ impl Tokens {
             (None, None, Some(source)) => {
                 let refresh = settings.jwks.as_ref().map_or(FETCH_PAUSE, |jwks| Duration::from_secs(jwks.refresh_secs.max(5)));
                 let known = ArcSwap::from_pointee(JwkSet { keys: Vec::new() });
-                Keys::Published(Published { source, refresh, known, fetched: Mutex::new(None) })
+                Keys::Published(Published { source, refresh, known, asked: Mutex::new(None) })
             }
             _ => return Err("one of secret, public_key and jwks must be there".to_owned()),
         };
@@ -153,13 +156,25 @@ impl Published {
     /// The key of that name. An unknown one may be new: it is looked for once more.
     async fn key(&self, id: Option<&str>) -> Result<Option<DecodingKey>, String> {
         if let Some(key) = self.find(id) {
-            let is_old = self.fetched.lock().await.is_none_or(|fetched| fetched.elapsed() >= self.refresh);
-            if is_old && let Err(problem) = self.fetch(self.refresh).await {
-                tracing::warn!(problem, "the published keys cannot be read again; those known before hold");
+            // Whoever is first reads them again; nobody else waits for that.
+            let Ok(asked) = self.asked.try_lock() else { return Ok(Some(key)) };
+            if asked.is_some_and(|asked| asked.elapsed() < self.refresh) {
+                return Ok(Some(key));
             }
-            return Ok(self.find(id).or(Some(key)));
+            return match self.fetch(asked).await {
+                Ok(()) => Ok(self.find(id)),
+                Err(problem) => {
+                    tracing::warn!(problem, "the published keys cannot be read again; those known before hold");
+                    Ok(Some(key))
+                }
+            };
         }
-        self.fetch(FETCH_PAUSE).await?;
+        let asked = self.asked.lock().await;
+        if asked.is_none_or(|asked| asked.elapsed() >= FETCH_PAUSE) {
+            self.fetch(asked).await?;
+        } else if self.known.load().keys.is_empty() {
+            return Err("the published keys could not be read a moment ago".into());
+        }
         Ok(self.find(id))
     }
 
@@ -172,16 +187,13 @@ impl Published {
         DecodingKey::from_jwk(jwk?).ok()
     }
 
-    /// Reads the keys, unless somebody did so a moment ago.
-    async fn fetch(&self, pause: Duration) -> Result<(), String> {
-        let mut fetched = self.fetched.lock().await;
-        if fetched.is_some_and(|fetched| fetched.elapsed() < pause) {
-            return Ok(());
-        }
-        let rows = self.source.ask(&Value::Null).await.map_err(|error| error.0)?;
+    /// Reads the keys. A server that does not answer is asked again after the same while.
+    async fn fetch(&self, mut asked: MutexGuard<'_, Option<Instant>>) -> Result<(), String> {
+        *asked = Some(Instant::now());
+        let answer = timeout(FETCH_TIMEOUT, self.source.ask(&Value::Null)).await;
+        let rows = answer.map_err(|_| "no answer in time".to_owned())?.map_err(|error| error.to_string())?;
         let body = rows.first().map(|row| row.path(["body"]).to_json()).unwrap_or_default();
         let keys: JwkSet = serde_json::from_value(body).map_err(|error| format!("the published keys cannot be read: {error}"))?;
-        *fetched = Some(Instant::now());
         self.known.store(Arc::new(keys));
         Ok(())
     }

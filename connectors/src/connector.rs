@@ -1,6 +1,7 @@
 //! The contract of a connector's sink: connect, deliver, check, close.
 
 use hookline_schemas::Record;
+use hookline_schemas::access::LookupError;
 use hookline_schemas::ports::BoxFuture;
 
 /// Where records go.
@@ -39,4 +40,14 @@ pub enum Failure {
     /// The records themselves are at fault: no attempt will ever succeed. Of several, the delivery finds the one.
     #[error("{0}")]
     Reject(String),
+}
+
+/// A question that is at fault itself says nothing about the system.
+impl From<Failure> for LookupError {
+    fn from(failure: Failure) -> LookupError {
+        match failure {
+            Failure::Reject(problem) => LookupError::Question(problem),
+            Failure::Retry(problem) | Failure::Reconnect(problem) => LookupError::Backend(problem),
+        }
+    }
 }

@@ -58,4 +58,8 @@ impl Port for Door {
         self.0.mailboxes[worker_of(client_id, self.0.mailboxes.len())].post(Mail::Connection(Box::new(new)));
         Ok(ours)
     }
+
+    fn topic_levels_max(&self) -> usize {
+        self.0.zones.default.limits.topic_levels_max
+    }
 }

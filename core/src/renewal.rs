@@ -25,8 +25,16 @@ pub(crate) struct Renewal {
     pub(crate) connection: Key,
     pub(crate) client: Arc<Client>,
     pub(crate) rights: Arc<dyn Rights>,
-    /// What is to be decided; `None`: everything, anew.
-    pub(crate) request: Option<Asked>,
+    pub(crate) wanted: Wanted,
+}
+
+/// What is to be found out.
+#[derive(Debug)]
+pub(crate) enum Wanted {
+    /// Everything anew; the client holds these subscriptions.
+    Anew(Vec<Asked>),
+    /// What is in a packet that waits.
+    Decisions(Vec<Asked>),
 }
 
 /// A request that waits for its decision.
@@ -36,6 +44,36 @@ pub(crate) struct Asked {
     pub(crate) topic: String,
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
+}
+
+impl Asked {
+    pub(crate) fn new(request: &Request<'_>) -> Asked {
+        Asked { action: request.action, topic: request.topic.to_owned(), qos: request.qos, retain: request.retain }
+    }
+
+    pub(crate) fn request(&self) -> Request<'_> {
+        Request { action: self.action, topic: &self.topic, qos: self.qos, retain: self.retain }
+    }
+}
+
+/// What the worker hears at the end, whatever becomes of the question.
+struct Answer {
+    mailbox: Arc<Mailbox>,
+    mail: Option<Mail>,
+}
+
+impl Answer {
+    fn new(mailbox: Arc<Mailbox>, mail: Mail) -> Answer {
+        Answer { mailbox, mail: Some(mail) }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(mail) = self.mail.take() {
+            self.mailbox.post(mail);
+        }
+    }
 }
 
 /// The workers' end, and what serves it.
@@ -59,15 +97,24 @@ pub(crate) async fn run(
                 }
             }
             question = questions.recv(), if under_way.len() < CONCURRENT_MAX => {
-                let Some(Renewal { worker, connection, client, rights, request }) = question else { return };
+                let Some(Renewal { worker, connection, client, rights, wanted }) = question else { return };
                 let (access, mailbox) = (Arc::clone(&access), Arc::clone(&mailboxes[usize::from(worker)]));
                 under_way.spawn(async move {
-                    let Some(Asked { action, topic, qos, retain }) = request else {
-                        let rights = access.renew(&client, &rights).await.unwrap_or(rights);
-                        return mailbox.post(Mail::Rights { connection, rights });
-                    };
-                    access.ask(&client, &rights, Request { action, topic: &topic, qos, retain }).await;
-                    mailbox.post(Mail::Decided { connection });
+                    match wanted {
+                        Wanted::Anew(held) => {
+                            let mut answer = Answer::new(mailbox, Mail::Rights { connection, rights: Arc::clone(&rights) });
+                            let held = held.iter().map(Asked::request).collect();
+                            if let Some(rights) = access.renew(&client, &rights, held).await {
+                                answer.mail = Some(Mail::Rights { connection, rights });
+                            }
+                        }
+                        Wanted::Decisions(requests) => {
+                            let _answer = Answer::new(mailbox, Mail::Decided { connection });
+                            for asked in &requests {
+                                access.ask(&client, &rights, asked.request()).await;
+                            }
+                        }
+                    }
                 });
             }
             _ = stop.wait_for(|stop| *stop) => return,

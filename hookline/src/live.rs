@@ -124,6 +124,15 @@ impl Live {
         if !other.is_empty() {
             return Err(vec![format!("changes in {} need a restart; nothing was changed", other.join(", "))]);
         }
+        // Questions about clients keep the connectors that they were made with.
+        let asked = asked_connectors(&self.config).into_iter().filter(|name| old_json["connectors"][name] != new_json["connectors"][name]);
+        let asked: Vec<&str> = asked.collect();
+        if !asked.is_empty() {
+            return Err(vec![format!(
+                "changes in connectors that clients are asked about by ({}) need a restart; nothing was changed",
+                asked.join(", ")
+            )]);
+        }
         let needed = hookline_core::store_settings(&new).level;
         if needed.strongest(self.store.level()) != self.store.level() {
             return Err(vec![format!(
@@ -150,12 +159,14 @@ impl Live {
             .replace(&new.rules, &targets, Some(&self.state))
             .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         self.config = new;
+        // One that fails does not keep the others from what they are to do now.
+        let mut failed = Vec::new();
         for name in &changes.sources {
             if let Some(intake) = self.intakes.remove(name) {
                 intake.stop().await;
             }
             if self.config.sources.contains_key(name) {
-                self.start_intake(name).map_err(|error| vec![format!("sources.{name}: {error}")])?;
+                failed.extend(self.start_intake(name).err().map(|error| format!("sources.{name}: {error}; it does not run")));
             }
         }
         for name in &changes.actions {
@@ -166,7 +177,7 @@ impl Live {
                 delivery.stop().await;
             }
             if self.config.actions.contains_key(name) {
-                self.start_delivery(name).map_err(|error| vec![format!("actions.{name}: {error}")])?;
+                failed.extend(self.start_delivery(name).err().map(|error| format!("actions.{name}: {error}; its records wait")));
             }
         }
         self.tell_of_orphans();
@@ -176,7 +187,7 @@ impl Live {
             rules = changes.rules.join(" "),
             "changed while running"
         );
-        Ok(changes)
+        if failed.is_empty() { Ok(changes) } else { Err(failed) }
     }
 
     /// Stops what comes in.
@@ -207,6 +218,14 @@ impl Live {
 
 fn json(config: &Config) -> Json {
     serde_json::to_value(config).unwrap_or_default()
+}
+
+/// The connectors by which logins and permissions are asked for.
+fn asked_connectors(config: &Config) -> Vec<&str> {
+    let logins = config.authentication.iter();
+    let logins =
+        logins.flat_map(|one| [one.connector.as_deref(), one.jwt.as_ref().and_then(|jwt| jwt.jwks.as_ref()).map(|jwks| &*jwks.connector)]);
+    logins.chain(config.authorization.sources.iter().map(|source| source.connector.as_deref())).flatten().collect()
 }
 
 /// The sections that differ.

@@ -62,7 +62,8 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
         if config.rule_engine.kv_store_durable {
             install_kv_backend(Box::new(KvTable(Arc::clone(&state)))).context("rule_engine.kv_store_durable")?;
         }
-        let ingress = ingress(&config).map_err(|errors| anyhow::anyhow!("{}", errors.join("; ")))?;
+        let (ingress, schemas) = ingress(&config).map_err(|errors| anyhow::anyhow!("{}", errors.join("; ")))?;
+        schema::install(Arc::new(schemas));
         let engine = Engine::new(&config.rules, &targets, Some(&state)).map_err(|errors| anyhow::anyhow!("{}", errors[0]))?;
         let engine = Arc::new(engine);
         let mut told: Vec<Arc<dyn Hook>> = vec![Arc::<Engine>::clone(&engine)];
@@ -240,14 +241,13 @@ fn falls_back_to_itself(config: &Config, action: &str) -> bool {
     false
 }
 
-/// What messages pass before rules hear of them, and the schemas that it uses; those are what rules use from now on, too.
-fn ingress(config: &Config) -> Result<Ingress, Vec<String>> {
+/// What messages pass before rules hear of them, and the schemas that it uses.
+fn ingress(config: &Config) -> Result<(Ingress, Registry), Vec<String>> {
     let registry = Registry::new(&config.schemas, &|path| std::fs::read_to_string(path))
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     let ingress = Ingress::new(&config.node.name, &config.validations, &config.transformations, &registry)
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-    schema::install(Arc::new(registry));
-    Ok(ingress)
+    Ok((ingress, registry))
 }
 
 /// What `kv_store_put` remembers, in the store.

@@ -61,6 +61,11 @@ impl Proxy {
         self.address
     }
 
+    /// What it stands in front of.
+    pub fn server(&self) -> SocketAddr {
+        self.shared.server
+    }
+
     /// Changes what happens.
     pub fn set(&mut self, weather: Weather) {
         let before = std::mem::replace(&mut *lock(&self.shared.weather), weather);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use hookline_integration_tests::broker::Broker;
+use hookline_integration_tests::broker::{Broker, run};
 use hookline_integration_tests::services::{self, service};
 use hookline_integration_tests::{eventually, kafka, unique};
 use hookline_mqtt::client::{Client, Options};
@@ -95,6 +95,30 @@ fn what_is_in_kafka_comes_in_through_kills_and_restarts_on_both_sides() {
     let broker = Broker::start(folder.path(), &config);
     let mut client = subscriber(&broker);
     assert!(client.receive(Duration::from_secs(4)).expect("connected").is_none(), "everything is committed");
+    assert!(broker.stop().success());
+}
+
+#[test]
+fn a_message_that_the_broker_does_not_take_is_left_out_and_those_behind_it_come() {
+    let _server = services::stay();
+    let (topic, group) = (unique("orders"), unique("group"));
+    kafka::create_topic(&topic, 1);
+    let producer: ThreadedProducer<_> =
+        ClientConfig::new().set("bootstrap.servers", kafka::hosts()).set("message.max.bytes", "3000000").create().expect("a producer");
+    let (deep, large, long) = ("x/".repeat(300), "x".repeat(900_000), "x".repeat(70_000));
+    let header = |value: &str| OwnedHeaders::new().insert(Header { key: "trace", value: Some(value) });
+    for (key, value, value_of_header) in
+        [("first", "1", "t"), (&*deep, "2", "t"), ("large", &*large, "t"), ("nul", "4", "a\0b"), ("long", "5", &*long), ("last", "6", "t")]
+    {
+        producer.send(BaseRecord::to(&topic).key(key).payload(value).headers(header(value_of_header))).expect("queued");
+    }
+    producer.flush(LIMIT).expect("sent");
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = Broker::start(folder.path(), &format!("{}\n[mqtt]\npacket_bytes_max = 500000", kafka_config(&topic, &group)));
+    let mut client = subscriber(&broker);
+    assert_eq!(receive(&mut client, 2), ["1", "6"]);
+    let (_, out, _) = run(&["ctl", "sources", "-o", "json", "--data", folder.path().join("data").to_str().expect("UTF-8")]);
+    assert!(out.contains("\"rejected\":4") || out.contains("\"rejected\": 4"), "{out}");
     assert!(broker.stop().success());
 }
 

@@ -87,8 +87,13 @@ pub trait AccessControl: Send + Sync {
     /// Finds out what rights cannot decide yet, so that they can. It ends within the deadlines of what it asks.
     fn ask<'a>(&'a self, client: &'a Client, rights: &'a Arc<dyn Rights>, request: Request<'a>) -> BoxFuture<'a, ()>;
 
-    /// The rights of a client that is in, asked for anew. `None`: nobody can say now, so the old ones hold.
-    fn renew<'a>(&'a self, client: &'a Client, rights: &'a Arc<dyn Rights>) -> BoxFuture<'a, Option<Arc<dyn Rights>>>;
+    /// The rights of a client that is in, asked for anew, with everything decided that it holds. `None`: nobody can say now, so the old ones hold.
+    fn renew<'a>(
+        &'a self,
+        client: &'a Client,
+        rights: &'a Arc<dyn Rights>,
+        held: Vec<Request<'a>>,
+    ) -> BoxFuture<'a, Option<Arc<dyn Rights>>>;
 }
 
 /// A question to an outside system: a query, a search, a request.
@@ -99,5 +104,11 @@ pub trait Lookup: Send + Sync {
 
 /// The outside system has not answered, or not with what was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct LookupError(pub String);
+pub enum LookupError {
+    /// It cannot answer at all, or not now.
+    #[error("{0}")]
+    Backend(String),
+    /// It cannot answer this question.
+    #[error("{0}")]
+    Question(String),
+}

@@ -169,6 +169,9 @@ pub trait Door: Send + Sync {
     /// # Errors
     /// The system has no stream left.
     fn open(&self, client_id: &str) -> std::io::Result<std::os::unix::net::UnixStream>;
+
+    /// How many levels a topic may have at the most.
+    fn topic_levels_max(&self) -> usize;
 }
 
 /// A durable queue, as the delivery sees it. One delivery reads a queue; appends overlap with it. Records are settled in any order.

@@ -9,7 +9,7 @@ use hookline_schemas::ports::{QueueReader, Unreadable};
 use hookline_schemas::{Record, Template};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::report::Report;
 use super::{Command, Special, bury, compatible};
@@ -136,7 +136,9 @@ impl Dispatcher {
                 }
                 Err(unreadable) => {
                     last = Some(unreadable.sequence);
-                    self.bury(unreadable).await;
+                    if !self.bury(unreadable).await {
+                        return false;
+                    }
                 }
             }
         }
@@ -163,12 +165,17 @@ impl Dispatcher {
         (hasher.finish() % self.workers.len() as u64) as usize
     }
 
-    /// Puts a record away that nobody can read.
-    async fn bury(&self, Unreadable { sequence, bytes, problem }: Unreadable) {
+    /// Puts a record away that nobody can read. `false`: the end has come before.
+    async fn bury(&self, Unreadable { sequence, bytes, problem }: Unreadable) -> bool {
+        let mut command = self.command.clone();
         while let Err(failure) = bury(&*self.queue, self.report.name(), sequence, bytes, "", &problem) {
             tracing::warn!(action = self.report.name(), error = %failure, "cannot put a damaged record away; will try again");
-            sleep(STORE_PAUSE).await;
+            // An error means that the handle is gone, which is a stop, too.
+            if timeout(STORE_PAUSE, command.wait_for(|command| *command == Command::Stop)).await.is_ok() {
+                return false;
+            }
         }
+        true
     }
 }
 

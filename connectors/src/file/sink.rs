@@ -1,5 +1,6 @@
 //! The sink: a batch is some lines and one sync.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,10 +81,11 @@ impl Sink for FileSink {
             blocking(move || {
                 let mut writer = writer.lock();
                 let new: Vec<(String, String)> = lines.into_iter().filter(|(id, _)| !writer.has(id)).collect();
-                let Some((last, _)) = new.last() else { return Ok(()) };
-                let last = last.clone();
-                let text: String = new.into_iter().map(|(_, line)| line).collect();
-                writer.write(text.as_bytes(), &last)
+                if new.is_empty() {
+                    return Ok(());
+                }
+                let (records, lines): (HashSet<String>, Vec<String>) = new.into_iter().unzip();
+                writer.write(lines.concat().as_bytes(), records)
             })
             .await
         })

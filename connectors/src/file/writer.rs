@@ -1,14 +1,22 @@
 //! The file itself: opened, mended, written, changed. It blocks.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
+use serde::Deserialize;
 
-/// How much of a file's end is looked at for its last line.
-const TAIL_BYTES: u64 = 4 << 20;
+/// How much of a file's end is looked at for records that are there: more than a batch.
+const TAIL_BYTES: u64 = 32 << 20;
+
+/// What is read of a line.
+#[derive(Deserialize)]
+struct Line {
+    hookline_id: String,
+}
 
 /// Where lines go.
 pub(super) struct Writer {
@@ -20,8 +28,8 @@ pub(super) struct Writer {
     rotate_bytes: u64,
     rotate_age: Option<Duration>,
     files_max: usize,
-    /// The identifier of the last record that is there.
-    last: Option<String>,
+    /// The records at the end, at least all of the batch that came last: those that may come again.
+    known: HashSet<String>,
 }
 
 /// When files are changed, and how many are kept.
@@ -40,28 +48,26 @@ impl Writer {
         // Two writers would not see what the other has written.
         file.try_lock().map_err(|_| io::Error::other("another writes to it; an action that writes a file has one worker"))?;
         let bytes = mend(&mut file)?;
-        let last = match last_id(&mut file)? {
-            Some(last) => Some(last),
-            None => match finished(folder, name)?.last() {
-                Some(newest) => last_id(&mut File::open(newest)?)?,
-                None => None,
-            },
-        };
+        // What is found here counts as written: a crash may have left it in memory only.
+        file.sync_data()?;
+        File::open(folder)?.sync_all()?;
+        let mut known = ids(&mut file)?;
+        if let Some(newest) = finished(folder, name)?.last() {
+            known.extend(ids(&mut File::open(newest)?)?);
+        }
         let age = file.metadata()?.created().ok().and_then(|created| SystemTime::now().duration_since(created).ok()).unwrap_or_default();
         let began = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
         let Rotation { bytes: rotate_bytes, age: rotate_age, files_max } = rotation;
-        Ok(Writer { folder: folder.to_owned(), name: name.to_owned(), file, bytes, began, rotate_bytes, rotate_age, files_max, last })
+        Ok(Writer { folder: folder.to_owned(), name: name.to_owned(), file, bytes, began, rotate_bytes, rotate_age, files_max, known })
     }
 
     /// Whether a record is there already.
     pub(super) fn has(&self, hookline_id: &str) -> bool {
-        // Of another queue or node, they cannot be compared.
-        let queue = |id: &str| id.rsplit_once(':').map(|(queue, _)| queue.to_owned());
-        self.last.as_ref().is_some_and(|last| queue(last) == queue(hookline_id) && hookline_id <= last.as_str())
+        self.known.contains(hookline_id)
     }
 
-    /// Writes lines whose last one is of that record, and syncs them.
-    pub(super) fn write(&mut self, lines: &[u8], last: &str) -> io::Result<()> {
+    /// Writes the lines of those records, and syncs them.
+    pub(super) fn write(&mut self, lines: &[u8], records: HashSet<String>) -> io::Result<()> {
         let is_old = self.rotate_age.is_some_and(|age| self.began.elapsed() >= age);
         if self.bytes > 0 && (self.bytes >= self.rotate_bytes || is_old) {
             self.rotate()?;
@@ -69,7 +75,7 @@ impl Writer {
         self.file.write_all(lines)?;
         self.file.sync_data()?;
         self.bytes += lines.len() as u64;
-        self.last = Some(last.to_owned());
+        self.known = records;
         Ok(())
     }
 
@@ -138,13 +144,18 @@ fn mend(file: &mut File) -> io::Result<u64> {
     Ok(end)
 }
 
-/// The identifier in the last line.
-fn last_id(file: &mut File) -> io::Result<Option<String>> {
+/// The identifiers in the last lines.
+fn ids(file: &mut File) -> io::Result<HashSet<String>> {
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
-    let last = BufReader::new(file).split(b'\n').filter_map(Result::ok).last();
-    let line: Option<serde_json::Value> = last.and_then(|line| serde_json::from_slice(&line).ok());
-    Ok(line.and_then(|line| line["hookline_id"].as_str().map(str::to_owned)))
+    let mut known = HashSet::new();
+    for line in BufReader::new(file).split(b'\n') {
+        // The first may be the end of one.
+        if let Ok(Line { hookline_id }) = serde_json::from_slice(&line?) {
+            known.insert(hookline_id);
+        }
+    }
+    Ok(known)
 }
 
 #[cfg(test)]
@@ -163,7 +174,8 @@ mod tests {
         let open = || Writer::open(folder.path(), "e.ndjson", ROTATION).expect("opens");
         let mut writer = open();
         assert!(Writer::open(folder.path(), "e.ndjson", ROTATION).is_err(), "one at a time");
-        writer.write(line(1).as_bytes(), "n:1:0000000000000001").expect("written");
+        let id = |number: u64| HashSet::from([format!("n:1:{number:016x}")]);
+        writer.write(line(1).as_bytes(), id(1)).expect("written");
         drop(writer);
         let mut file = File::options().append(true).open(folder.path().join("e.ndjson")).expect("opens");
         file.write_all(b"{\"hookline_id\":\"n:1:00").expect("written");
@@ -171,7 +183,7 @@ mod tests {
         let mut writer = open();
         assert!(writer.has("n:1:0000000000000001") && !writer.has("n:1:0000000000000002") && !writer.has("n:2:0000000000000000"));
         for number in 2..12 {
-            writer.write(line(number).as_bytes(), &format!("n:1:{number:016x}")).expect("written");
+            writer.write(line(number).as_bytes(), id(number)).expect("written");
         }
         assert_eq!(finished(folder.path(), "e.ndjson").expect("reads").len(), 2, "the oldest go");
         drop(writer);

@@ -53,19 +53,23 @@ pub(super) fn open(connector: Connector, parameters: Parameters, data_dir: &Path
 impl Lookup for HttpLookup {
     fn ask<'a>(&'a self, row: &'a Value) -> BoxFuture<'a, Result<Vec<Value>, LookupError>> {
         Box::pin(async move {
-            let failed = |problem: String| LookupError(problem);
+            let failed = LookupError::Backend;
             let client = self.client.get_or_try_init(|| client::open(&self.connector, &self.data_dir)).await;
-            let client = client.map_err(|failure| failed(failure.to_string()))?;
+            let client = client.map_err(LookupError::from)?;
             let record = Record { sequence: 0, hookline_id: String::new(), bytes: 0, row: row.clone() };
-            let prepared = self.request.prepare(std::slice::from_ref(&record)).map_err(failed)?;
+            let prepared = self.request.prepare(std::slice::from_ref(&record)).map_err(LookupError::Question)?;
             let mut request = client.request(self.parameters.method.into(), prepared.url).headers(prepared.headers);
             if let Some(body) = prepared.body {
                 request = request.body(body);
             }
-            let token = self.token(client).await.map_err(|failure| failed(failure.to_string()))?;
+            let token = self.token(client).await.map_err(LookupError::from)?;
             let request = authorized(self.connector.auth.as_ref(), token.as_ref(), request);
-            let mut response = request.send().await.map_err(|error| failed(format!("http: {}", client::explain(&error))))?;
+            let mut response = request.send().await.map_err(|error| failed(format!("http: {}", client::explain(&error.without_url()))))?;
             let status = response.status().as_u16();
+            // Not about what was asked: it may be over soon, or this broker's own login is wrong.
+            if matches!(status, 407 | 408 | 425 | 429 | 500..) {
+                return Err(failed(format!("http: answered {status}")));
+            }
             let body = client::body(&mut response).await;
             let mut answer = Map::new();
             answer.push_new("status", Value::Int(status.into()));

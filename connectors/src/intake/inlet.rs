@@ -1,6 +1,6 @@
 //! The way into the broker: a session of a source.
 
-use hookline_mqtt::{QoS, ReasonCode};
+use hookline_mqtt::{QoS, ReasonCode, topic};
 use hookline_schemas::ports::Door;
 use tokio::net::UnixStream;
 
@@ -11,7 +11,10 @@ use crate::mqtt::session::{Outgoing, Session};
 pub(crate) type Message = Outgoing;
 
 /// A session in the broker.
-pub(crate) struct Inlet(Session);
+pub(crate) struct Inlet {
+    session: Session,
+    topic_levels_max: usize,
+}
 
 /// What the broker says of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,23 +31,28 @@ impl Inlet {
         let failed = |error: std::io::Error| Failure::Reconnect(format!("the broker does not let the source in: {error}"));
         let stream = door.open(name).map_err(failed)?;
         let stream = UnixStream::from_std(stream).map_err(failed)?;
-        Session::let_in(Box::new(stream)).await.map(Inlet)
+        let session = Session::let_in(Box::new(stream)).await?;
+        Ok(Inlet { session, topic_levels_max: door.topic_levels_max() })
     }
 
     /// Whether another message may be sent before an answer.
     pub(crate) fn has_room(&self) -> bool {
-        self.0.has_room()
+        self.session.has_room()
     }
 
-    /// Sends a message, at QoS 1 at least, so that it is answered. Answers come in the order of the messages.
+    /// Sends a message, at QoS 1 at least, so that it is answered. Answers come in the order of the messages. One that the broker would not take is
+    /// rejected at once, and has no answer.
     pub(crate) async fn send(&mut self, mut message: Message) -> Result<(), Failure> {
         message.qos = message.qos.max(QoS::AtLeastOnce);
-        self.0.publish(&message).await.map(drop)
+        if !topic::name_is_valid(&message.topic, self.topic_levels_max) {
+            return Err(Failure::Reject(format!("\"{}\" has too many levels", message.topic)));
+        }
+        self.session.publish(&message).await.map(drop)
     }
 
     /// The answer to the oldest message without one. May be given up at any time.
     pub(crate) async fn answer(&mut self) -> Result<Answer, Failure> {
-        let (_, reason) = self.0.acknowledged().await?;
+        let (_, reason) = self.session.acknowledged().await?;
         match reason {
             reason if !reason.is_error() => Ok(Answer::Taken),
             // What has no room now has some later.

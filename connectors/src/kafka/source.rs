@@ -130,18 +130,20 @@ impl KafkaSource {
                     report.is_well();
                     report.received();
                     let place = (received.topic().to_owned(), received.partition(), received.offset());
-                    match self.message(&received) {
-                        Ok(message) => {
-                            inlet.send(message).await?;
-                            under_way.push_back(place);
-                        }
-                        Err(problem) => {
+                    let sent = match self.message(&received) {
+                        Ok(message) => inlet.send(message).await,
+                        Err(problem) => Err(Failure::Reject(problem)),
+                    };
+                    match sent {
+                        Ok(()) => under_way.push_back(place),
+                        Err(Failure::Reject(problem)) => {
                             report.rejected("a message of Kafka", &problem);
                             // Nothing before it may be forgotten: its offset is stored with the next one's.
                             if under_way.is_empty() {
                                 store(consumer, &place.0, place.1, place.2);
                             }
                         }
+                        Err(failure) => return Err(failure),
                     }
                 }
             }

@@ -17,7 +17,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ENTRIES_MAX: i32 = 2;
 /// Result codes (RFC 4511, appendix A).
 const NO_SUCH_OBJECT: u32 = 32;
+const CONSTRAINT_VIOLATION: u32 = 19;
 const INVALID_CREDENTIALS: u32 = 49;
+const UNWILLING_TO_PERFORM: u32 = 53;
 const SIZE_LIMIT_EXCEEDED: u32 = 4;
 const REFERRAL: u32 = 10;
 
@@ -107,7 +109,8 @@ impl Session {
         let result = self.ldap.simple_bind(dn, password).await.map_err(|error| broken(&error))?;
         match result.rc {
             0 => Ok(true),
-            INVALID_CREDENTIALS => Ok(false),
+            // Also what a directory says of an account that is locked or has run out.
+            INVALID_CREDENTIALS | CONSTRAINT_VIOLATION | UNWILLING_TO_PERFORM => Ok(false),
             _ => Err(Failure::Reconnect(format!("ldap: {result}"))),
         }
     }

@@ -47,19 +47,23 @@ impl LdapLookup {
         let question = &self.question;
         let found = self.readers.run(&Search { lookup: self, base, filter }).await?;
         let Some((entry, is_member)) = found else { return Ok(Vec::new()) };
+        // About permissions no password is said.
+        let password = row.path(["password"]).as_text().unwrap_or_default().to_owned();
+        let is_bind = question.method == Method::Bind;
+        if !is_member && !(is_bind && !password.is_empty()) {
+            return Ok(Vec::new());
+        }
         let mut answer = Map::new();
-        answer.push_new("dn", Value::text(&entry.dn));
-        if question.method == Method::Bind {
-            let password = row.path(["password"]).as_text().unwrap_or_default().to_owned();
+        for (name, values) in &entry.attributes {
+            let values: Vec<Value> = values.iter().map(|value| Value::text(value)).collect();
+            answer.insert(name, Value::Array(values));
+        }
+        // What is found out here is behind the entry's attributes, none of which may stand for it.
+        answer.insert("dn", Value::text(&entry.dn));
+        if is_bind {
             // Without a password a directory lets in everybody, as nobody.
             let is_right = !password.is_empty() && self.binders.run(&Bind { lookup: self, dn: entry.dn.clone(), password }).await?;
-            answer.push_new("authenticated", Value::Bool(is_right && is_member));
-        } else if !is_member {
-            answer.push_new("is_disabled", Value::Bool(true));
-        }
-        for (name, values) in entry.attributes {
-            let values: Vec<Value> = values.iter().map(|value| Value::text(value)).collect();
-            answer.insert(&name, Value::Array(values));
+            answer.insert("authenticated", Value::Bool(is_right && is_member));
         }
         Ok(vec![Value::Map(answer)])
     }
@@ -140,7 +144,7 @@ fn same_dn(a: &str, b: &str) -> bool {
 
 impl Lookup for LdapLookup {
     fn ask<'a>(&'a self, row: &'a Value) -> BoxFuture<'a, Result<Vec<Value>, LookupError>> {
-        Box::pin(async move { self.answer(row).await.map_err(|failure| LookupError(failure.to_string())) })
+        Box::pin(async move { self.answer(row).await.map_err(LookupError::from) })
     }
 }
 

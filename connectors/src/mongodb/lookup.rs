@@ -53,7 +53,7 @@ impl MongoLookup {
         if let Some(connection) = &*connection {
             return Ok(Arc::clone(connection));
         }
-        let opened = client::open(&self.url, &self.database).await.map_err(|failure| LookupError(failure.to_string()))?;
+        let opened = client::open(&self.url, &self.database).await.map_err(LookupError::from)?;
         Ok(Arc::clone(connection.insert(Arc::new(opened))))
     }
 }
@@ -62,9 +62,9 @@ impl Lookup for MongoLookup {
     fn ask<'a>(&'a self, row: &'a Value) -> BoxFuture<'a, Result<Vec<Value>, LookupError>> {
         Box::pin(async move {
             let record = Record { sequence: 0, hookline_id: String::new(), bytes: 0, row: row.clone() };
-            let filter = self.filter.fill(&record, &anything).map_err(LookupError)?.to_json();
+            let filter = self.filter.fill(&record, &anything).map_err(LookupError::Question)?.to_json();
             let found = self.connection().await?.find(&self.collection, &filter, DOCUMENTS_MAX).await;
-            let found = found.map_err(|failure| LookupError(failure.to_string()))?;
+            let found = found.map_err(LookupError::from)?;
             Ok(found.into_iter().map(|document| value(Bson::Document(document))).collect())
         })
     }

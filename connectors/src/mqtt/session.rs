@@ -52,11 +52,22 @@ pub(crate) struct Outgoing {
     pub(crate) properties: Properties,
 }
 
-/// A session.
+/// What the server takes.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    packet_bytes_max: usize,
+    qos_max: QoS,
+    retain: bool,
+}
+
+/// A session. All its waits may be given up: what was not written yet goes first at the next one.
 pub(crate) struct Session {
     stream: Box<dyn Stream>,
     version: Version,
     input: Vec<u8>,
+    /// What was not written yet.
+    output: Vec<u8>,
+    limits: Limits,
     next_packet_id: u16,
     /// Messages of QoS 1 and 2 that may be on their way.
     window: u16,
@@ -64,6 +75,7 @@ pub(crate) struct Session {
     /// What came while something else was waited for.
     waiting: VecDeque<Incoming>,
     last_sent: Instant,
+    last_heard: Instant,
     keep_alive: Duration,
 }
 
@@ -77,11 +89,14 @@ impl Session {
             stream,
             version,
             input: Vec::new(),
+            output: Vec::new(),
+            limits: Limits { packet_bytes_max: PACKET_BYTES_MAX, qos_max: QoS::ExactlyOnce, retain: true },
             next_packet_id: 0,
             window: WINDOW_MAX,
             on_their_way: 0,
             waiting: VecDeque::new(),
             last_sent: Instant::now(),
+            last_heard: Instant::now(),
             keep_alive: Duration::from_secs(keep_alive_secs.into()),
         }
     }
@@ -119,6 +134,13 @@ impl Session {
         if let Some(maximum) = connack.properties.number(PropertyId::ReceiveMaximum) {
             self.window = self.window.min(u16::try_from(maximum).unwrap_or(u16::MAX)).max(1);
         }
+        if let Some(bytes) = connack.properties.number(PropertyId::MaximumPacketSize) {
+            self.limits.packet_bytes_max = bytes as usize;
+        }
+        if let Some(qos) = connack.properties.number(PropertyId::MaximumQoS).and_then(|qos| QoS::from_bits(u8::try_from(qos).ok()?)) {
+            self.limits.qos_max = qos;
+        }
+        self.limits.retain = connack.properties.number(PropertyId::RetainAvailable) != Some(0);
         if let Some(secs) = connack.properties.number(PropertyId::ServerKeepAlive) {
             self.keep_alive = Duration::from_secs(secs.into());
         }
@@ -142,6 +164,7 @@ impl Session {
         match self.stream.read(&mut bytes).await.map_err(lost)? {
             0 => Err(lost("the server has closed the connection")),
             count => {
+                self.last_heard = Instant::now();
                 self.input.extend_from_slice(&bytes[..count]);
                 Ok(())
             }
@@ -150,7 +173,18 @@ impl Session {
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.last_sent = Instant::now();
-        self.stream.write_all(bytes).await.map_err(lost)
+        self.output.extend_from_slice(bytes);
+        self.flush().await
+    }
+
+    async fn flush(&mut self) -> Result<(), Failure> {
+        while !self.output.is_empty() {
+            match self.stream.write(&self.output).await.map_err(lost)? {
+                0 => return Err(lost("the server takes nothing more")),
+                written => drop(self.output.drain(..written)),
+            }
+        }
+        self.stream.flush().await.map_err(lost)
     }
 
     /// When the server has to hear something; `None`: never.
@@ -158,8 +192,13 @@ impl Session {
         (!self.keep_alive.is_zero()).then(|| self.last_sent + self.keep_alive / 2)
     }
 
-    /// Lets the server hear something.
-    pub(crate) async fn ping(&mut self) -> Result<(), Failure> {
+    /// Lets the server hear something. It has to have said something itself meanwhile, unless nobody has listened.
+    pub(crate) async fn ping(&mut self, listened: bool) -> Result<(), Failure> {
+        if !listened {
+            self.last_heard = Instant::now();
+        } else if !self.keep_alive.is_zero() && self.last_heard.elapsed() >= self.keep_alive * 3 / 2 {
+            return Err(lost("the server has not answered a PINGREQ"));
+        }
         self.write(&PINGREQ).await
     }
 
@@ -168,8 +207,10 @@ impl Session {
         self.on_their_way < self.window
     }
 
-    /// Sends a message; its identifier, or 0 at QoS 0. Who sends at QoS 1 or 2 asks [`Session::has_room`] first.
+    /// Sends a message; its identifier, or 0 at QoS 0. Who sends at QoS 1 or 2 asks [`Session::has_room`] first. A message that the server says it
+    /// does not take, or that is none, is rejected: sent, it would end the session.
     pub(crate) async fn publish(&mut self, message: &Outgoing) -> Result<u16, Failure> {
+        self.check(message).map_err(|problem| Failure::Reject(format!("mqtt: {problem}")))?;
         let packet_id = if message.qos == QoS::AtMostOnce { 0 } else { self.next_packet_id() };
         let publish = Publish {
             dup: false,
@@ -182,9 +223,27 @@ impl Session {
         };
         let mut out = Vec::with_capacity(message.payload.len() + message.topic.len() + 64);
         publish.encode(&mut out, self.version);
+        if out.len() > self.limits.packet_bytes_max {
+            let (bytes, most) = (out.len(), self.limits.packet_bytes_max);
+            return Err(Failure::Reject(format!("mqtt: a packet of {bytes} bytes, and the server takes {most}")));
+        }
         self.on_their_way += u16::from(packet_id > 0);
         self.write(&out).await?;
         Ok(packet_id)
+    }
+
+    fn check(&self, message: &Outgoing) -> Result<(), &'static str> {
+        let is_text = |text: &str| text.len() <= usize::from(u16::MAX) && !text.contains('\0');
+        if !is_text(&message.topic) || !message.properties.user().all(|(name, value)| is_text(name) && is_text(value)) {
+            return Err("a topic or a property that is longer than 65535 bytes, or has U+0000 in it");
+        }
+        if message.qos > self.limits.qos_max {
+            return Err("a QoS that the server does not take");
+        }
+        if message.retain && !self.limits.retain {
+            return Err("it is to be retained, which the server does not do");
+        }
+        Ok(())
     }
 
     fn next_packet_id(&mut self) -> u16 {
@@ -272,6 +331,7 @@ impl Session {
                 self.input.drain(..length);
                 return Ok(incoming);
             }
+            self.flush().await?;
             self.fill().await?;
         }
     }

@@ -113,9 +113,14 @@ impl MqttSink {
             while message.qos > QoS::AtMostOnce && !session.has_room() {
                 self.confirm(&mut session, &mut under_way, &mut refusal).await?;
             }
-            match session.publish(&message).await? {
-                0 => drop(self.done.insert(record.sequence)),
-                packet_id => under_way.push_back((packet_id, record.sequence)),
+            match session.publish(&message).await {
+                Ok(0) => drop(self.done.insert(record.sequence)),
+                Ok(packet_id) => under_way.push_back((packet_id, record.sequence)),
+                Err(Failure::Reject(problem)) => {
+                    refusal.get_or_insert((record.sequence, problem));
+                    break;
+                }
+                Err(failure) => return Err(failure),
             }
         }
         while !under_way.is_empty() {
@@ -175,7 +180,7 @@ impl Sink for MqttSink {
     fn check(&mut self) -> BoxFuture<'_, Result<(), Failure>> {
         Box::pin(async {
             let mut session = self.session.take().ok_or_else(not_connected)?;
-            session.ping().await?;
+            session.ping(false).await?;
             session.next().await?;
             self.session = Some(session);
             Ok(())

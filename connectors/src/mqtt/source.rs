@@ -68,10 +68,14 @@ impl MqttSource {
                     report.received();
                     let back = (arrived.qos > QoS::AtMostOnce).then_some((arrived.qos, arrived.packet_id));
                     match self.message(arrived) {
-                        Ok(Some(message)) => {
-                            inlet.send(message).await?;
-                            under_way.push_back(back);
-                        }
+                        Ok(Some(message)) => match inlet.send(message).await {
+                            Ok(()) => under_way.push_back(back),
+                            Err(Failure::Reject(problem)) => {
+                                report.rejected("a message of the other server", &problem);
+                                acknowledge_back(&mut remote, back).await?;
+                            }
+                            Err(failure) => return Err(failure),
+                        },
                         // It has come from here.
                         Ok(None) => acknowledge_back(&mut remote, back).await?,
                         Err(problem) => {
@@ -80,7 +84,7 @@ impl MqttSource {
                         }
                     }
                 }
-                () = async { match ping_at { Some(at) => sleep_until(at).await, None => std::future::pending().await } } => remote.ping().await?,
+                () = async { match ping_at { Some(at) => sleep_until(at).await, None => std::future::pending().await } } => remote.ping(inlet.has_room()).await?,
             }
         }
     }

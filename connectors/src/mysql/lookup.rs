@@ -43,7 +43,7 @@ impl Lookup for MysqlLookup {
             let record = Record { sequence: 0, hookline_id: String::new(), bytes: 0, row: row.clone() };
             let values: Vec<Cell> = self.statement.bind(&record).into_iter().map(parameter).collect();
             let rows = self.idle.run(&Query { lookup: self, values }).await;
-            rows.map(|rows| rows.iter().map(value).collect()).map_err(|failure| LookupError(failure.to_string()))
+            rows.map(|rows| rows.iter().map(value).collect()).map_err(LookupError::from)
         })
     }
 }

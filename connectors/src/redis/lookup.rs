@@ -54,7 +54,7 @@ impl Lookup for RedisLookup {
                 command.arg(&word.render(&record.row)[..]);
             }
             let reply = self.idle.run(&Query { lookup: self, command }).await;
-            let reply = reply.map_err(|failure| LookupError(failure.to_string()))?;
+            let reply = reply.map_err(LookupError::from)?;
             Ok(fields(self.fields.as_deref(), reply).map(Value::Map).into_iter().collect())
         })
     }

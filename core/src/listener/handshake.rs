@@ -163,10 +163,15 @@ impl Listener {
                 return Err(ReasonCode::ClientIdentifierNotValid);
             }
             client.client_id = client_id.as_str().into();
+            if self.shared.bans.has_client(&client.client_id, client.username.as_deref()) {
+                self.turned(Turned::Banned, client.peer, &client.client_id);
+                return Err(ReasonCode::Banned);
+            }
         }
         client.mountpoint = self.mountpoint(client)?.into();
         if let (Some(will), Some(rights)) = (&connect.will, &granted.rights) {
-            let request = Request { action: Access::Publish, topic: &will.topic, qos: will.qos, retain: will.retain };
+            let topic = if self.shared.delayed.enable { crate::worker::split_delayed(&will.topic).1 } else { &will.topic };
+            let request = Request { action: Access::Publish, topic, qos: will.qos, retain: will.retain };
             if !rights.is_decided(&request) {
                 access.ask(client, rights, request).await;
             }

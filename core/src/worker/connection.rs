@@ -67,8 +67,14 @@ pub(super) struct Connection {
     pub(super) last_heard: Instant,
     /// What the client may do; `None`: everything.
     pub(super) rights: Option<Arc<dyn Rights>>,
+    /// When they are to be asked for anew.
+    pub(super) rights_due: Option<Instant>,
+    /// The timer that looks after that.
+    pub(super) rights_timer: Option<Instant>,
     /// When it has to go, milliseconds since the Unix epoch.
     pub(super) expires_at_ms: Option<u64>,
+    /// What its next packet asks for has been decided as far as anybody could.
+    pub(super) is_decided: bool,
     /// A subscription was taken from it: what still waits is looked at before it is sent.
     pub(super) checks_deliveries: bool,
     /// The name that it has proven in steps.
@@ -160,6 +166,9 @@ impl Connection {
             last_heard: now,
             rights,
             expires_at_ms,
+            rights_due: None,
+            rights_timer: None,
+            is_decided: false,
             checks_deliveries: false,
             proven: proof.map(|proof| proof.username.into()),
             exchange: None,

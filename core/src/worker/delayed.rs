@@ -115,7 +115,7 @@ impl Worker {
 }
 
 /// What says that a topic is delayed, and the topic itself.
-pub(super) fn split(name: &str) -> (&str, &str) {
+pub(crate) fn split(name: &str) -> (&str, &str) {
     let inner = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('/')).map(|(_, inner)| inner);
     inner.filter(|inner| !inner.is_empty()).map_or(("", name), |inner| name.split_at(name.len() - inner.len()))
 }

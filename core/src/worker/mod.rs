@@ -61,7 +61,7 @@ use deferred::{Deferred, Pending};
 use publish::Admission;
 use timers::Timers;
 
-pub(crate) use delayed::worker_of_delayed;
+pub(crate) use delayed::{split as split_delayed, worker_of_delayed};
 
 /// What all workers share.
 #[derive(Debug)]
@@ -361,7 +361,7 @@ impl Worker {
                 self.tell(point, &nobody, About::Alarm(&alarm));
             }
             Mail::Rights { connection, rights } => self.set_rights(connection, rights),
-            Mail::Decided { connection } => self.resume_reading(connection),
+            Mail::Decided { connection } => self.go_on_decided(connection),
             Mail::RenewRights => self.renew_all_rights(),
             Mail::Durable => {}
             Mail::Stop => self.stop(),

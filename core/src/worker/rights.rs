@@ -1,19 +1,21 @@
 //! What clients may do: asked for each message and subscription, renewed while they are connected, ended with their proof.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hookline_mqtt::packet::Packet;
-use hookline_mqtt::topic::Subscription;
+use hookline_mqtt::topic::{self, Subscription};
 use hookline_mqtt::{Properties, PropertyId, QoS, ReasonCode};
 use hookline_schemas::Client;
 use hookline_schemas::access::{Decision, Request, Rights};
 use hookline_schemas::event::{About, Access, HookPoint};
 
+use super::subscribe::fill_filter;
 use super::timers::Due;
 use super::{Worker, delayed};
 use crate::metrics::Counters;
-use crate::renewal::{Asked, Renewal};
+use crate::renewal::{Asked, Renewal, Wanted};
+use crate::session::Held;
 use crate::slab::Key;
 
 /// When to ask again where too many questions wait.
@@ -41,35 +43,52 @@ impl Worker {
 
     /// Whether a packet has to wait until somebody has decided what is in it. Then that is asked, and the connection held back.
     pub(super) fn waits_for_decision(&mut self, key: Key, packet: &Packet<'_>) -> bool {
-        let Some(connection) = self.connections.get(key) else { return false };
+        let Some(connection) = self.connections.get_mut(key) else { return false };
         let Some(rights) = connection.rights.clone() else { return false };
-        let undecided = |request: Request<'_>| {
-            let asked = || Asked { action: request.action, topic: request.topic.to_owned(), qos: request.qos, retain: request.retain };
-            (!rights.is_decided(&request)).then(asked)
-        };
-        let request = match packet {
+        if std::mem::take(&mut connection.is_decided) {
+            // What nobody has answered is refused; it is not asked for ever.
+            return false;
+        }
+        let Some(connection) = self.connections.get(key) else { return false };
+        let undecided = |request: Request<'_>| (!rights.is_decided(&request)).then(|| Asked::new(&request));
+        let requests: Vec<Asked> = match packet {
             Packet::Publish(publish) => {
                 let alias = publish.properties.number(PropertyId::TopicAlias).and_then(|alias| u16::try_from(alias).ok());
                 let known = alias.filter(|_| publish.topic.is_empty()).and_then(|alias| connection.aliases.get(&alias));
                 let name = known.map_or(publish.topic, |known| known);
                 let name = if self.shared.delayed.enable { delayed::split(name).1 } else { name };
-                undecided(Request { action: Access::Publish, topic: name, qos: publish.qos, retain: publish.retain })
+                undecided(Request { action: Access::Publish, topic: name, qos: publish.qos, retain: publish.retain }).into_iter().collect()
             }
-            Packet::Subscribe(subscribe) => subscribe.filters.iter().find_map(|asked| {
-                let filter = self.rewritten(&connection.client, asked.filter.clone());
-                let topic = Subscription::parse(&filter)?.filter();
-                undecided(Request { action: Access::Subscribe, topic, qos: asked.options.qos, retain: false })
-            }),
-            _ => None,
+            Packet::Subscribe(subscribe) => {
+                let qos_max = connection.zone.limits.qos_max;
+                let each = subscribe.filters.iter().filter_map(|asked| {
+                    let filter = self.rewritten(&connection.client, asked.filter.clone());
+                    let topic = Subscription::parse(&filter)?.filter();
+                    let qos = asked.options.qos.min(QoS::from_bits(qos_max).unwrap_or(QoS::ExactlyOnce));
+                    undecided(Request { action: Access::Subscribe, topic, qos, retain: false })
+                });
+                each.collect()
+            }
+            _ => return false,
         };
-        let Some(asked) = request else { return false };
+        if requests.is_empty() {
+            return false;
+        }
         let client = Arc::clone(&connection.client);
         self.hold_back(key);
-        let question = Renewal { worker: self.number, connection: key, client, rights, request: Some(asked) };
+        let question = Renewal { worker: self.number, connection: key, client, rights, wanted: Wanted::Decisions(requests) };
         if self.shared.renewals.try_send(question).is_err() {
             self.timers.set(self.now + LATER, Due::Resume(key));
         }
         true
+    }
+
+    /// Goes on with the packet that waited for its decision.
+    pub(super) fn go_on_decided(&mut self, key: Key) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.is_decided = true;
+        }
+        self.resume_reading(key);
     }
 
     /// Sets the timers of what a connection may do, and for how long.
@@ -78,7 +97,7 @@ impl Worker {
         if let Some(secs) = connection.rights.as_ref().map(|rights| rights.valid_secs()).filter(|secs| *secs > 0) {
             // Clients that came together are not asked about together again.
             let jitter_ms = self.next_random() % 1000;
-            self.timers.set(self.now + Duration::from_secs(secs.into()) + Duration::from_millis(jitter_ms), Due::Rights(key));
+            self.renew_rights_at(key, self.now + Duration::from_secs(secs.into()) + Duration::from_millis(jitter_ms));
         }
         if let Some(at_ms) = self.connections.get(key).and_then(|connection| connection.expires_at_ms) {
             self.timers.set(self.now + Duration::from_millis(at_ms.saturating_sub(self.now_ms)), Due::Expiry(key));
@@ -96,13 +115,38 @@ impl Worker {
         self.close(key, ReasonCode::NotAuthorized, "expired");
     }
 
+    fn renew_rights_at(&mut self, key: Key, at: Instant) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.rights_due = Some(at);
+        if connection.rights_timer.is_none_or(|timer| at < timer) {
+            connection.rights_timer = Some(at);
+            self.timers.set(at, Due::Rights(key));
+        }
+    }
+
+    /// The timer of a connection's rights: has them asked for anew, unless that has been put off.
+    pub(super) fn renew_due_rights(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.rights_timer.is_none_or(|timer| self.now < timer) {
+            // An earlier one came before it.
+            return;
+        }
+        connection.rights_timer = None;
+        match connection.rights_due {
+            Some(due) if self.now < due => self.renew_rights_at(key, due),
+            _ => self.renew_rights(key),
+        }
+    }
+
     /// Has the rights of a connection asked for anew.
     pub(super) fn renew_rights(&mut self, key: Key) {
         let Some(connection) = self.connections.get(key) else { return };
         let Some(rights) = connection.rights.clone() else { return };
-        let question = Renewal { worker: self.number, connection: key, client: Arc::clone(&connection.client), rights, request: None };
+        let (worker, client) = (self.number, Arc::clone(&connection.client));
+        let held = self.held(key).into_iter().map(|(_, asked)| asked).collect();
+        let question = Renewal { worker, connection: key, client, rights, wanted: Wanted::Anew(held) };
         if self.shared.renewals.try_send(question).is_err() {
-            self.timers.set(self.now + LATER, Due::Rights(key));
+            self.renew_rights_at(key, self.now + LATER);
         }
     }
 
@@ -119,19 +163,38 @@ impl Worker {
         self.end_forbidden_subscriptions(key);
     }
 
+    /// What a client subscribes to, and what it had to be allowed for that. What every client gets was not asked for.
+    fn held(&self, key: Key) -> Vec<(String, Asked)> {
+        let Some(connection) = self.connections.get(key) else { return Vec::new() };
+        let Some(resident) = self.sessions.get(connection.session) else { return Vec::new() };
+        let auto = self.shared.auto_subscribe.iter().filter_map(|auto| fill_filter(&auto.topic, &connection.client));
+        let auto: Vec<String> = auto.collect();
+        let held = resident.session.subscriptions.iter().filter(|(filter, _)| auto.iter().all(|auto| *auto != ***filter));
+        let asked = |(filter, held): (&Box<str>, &Held)| {
+            let topic = Subscription::parse(filter).map_or(&**filter, Subscription::filter);
+            let request = Request { action: Access::Subscribe, topic, qos: held.options.qos, retain: false };
+            (filter.to_string(), Asked::new(&request))
+        };
+        held.map(asked).collect()
+    }
+
+    /// Ends what a session has kept and its client may not have any more; where nobody knows that yet, it is asked.
+    pub(super) fn end_forbidden_of_before(&mut self, key: Key) {
+        self.end_forbidden_subscriptions(key);
+        let rights = self.connections.get(key).and_then(|connection| connection.rights.clone());
+        if rights.is_some_and(|rights| self.held(key).iter().any(|(_, asked)| !rights.is_decided(&asked.request()))) {
+            self.renew_rights(key);
+        }
+    }
+
     /// Ends what a session subscribes to and its client may not.
-    pub(super) fn end_forbidden_subscriptions(&mut self, key: Key) {
+    fn end_forbidden_subscriptions(&mut self, key: Key) {
         let Some(connection) = self.connections.get(key) else { return };
         let (client, session) = (Arc::clone(&connection.client), connection.session);
-        let Some((rights, resident)) = connection.rights.clone().zip(self.sessions.get(session)) else { return };
-        let is_forbidden = |filter: &str, qos| {
-            let topic = Subscription::parse(filter).map_or(filter, Subscription::filter);
-            let request = Request { action: Access::Subscribe, topic, qos, retain: false };
-            rights.is_decided(&request) && rights.decide(&request).0 != Decision::Allow
-        };
-        let held = resident.session.subscriptions.iter();
-        let forbidden: Vec<String> =
-            held.filter(|(filter, held)| is_forbidden(filter, held.options.qos)).map(|(filter, _)| filter.to_string()).collect();
+        let Some(rights) = connection.rights.clone() else { return };
+        let is_forbidden = |request: &Request<'_>| rights.is_decided(request) && rights.decide(request).0 != Decision::Allow;
+        let held = self.held(key).into_iter();
+        let forbidden: Vec<String> = held.filter(|(_, asked)| is_forbidden(&asked.request())).map(|(filter, _)| filter).collect();
         if let Some(connection) = self.connections.get_mut(key).filter(|_| !forbidden.is_empty()) {
             connection.checks_deliveries = true;
         }
@@ -141,11 +204,10 @@ impl Worker {
         }
     }
 
-    /// Whether a message that waits may not go to its client any more.
+    /// Whether a message that waits may not go to its client any more: the subscription that brought it has been taken away, and no other would.
     pub(super) fn is_withheld(&self, key: Key, topic: &str) -> bool {
         let Some(connection) = self.connections.get(key).filter(|connection| connection.checks_deliveries) else { return false };
-        let topic = topic.strip_prefix(&*connection.client.mountpoint).unwrap_or(topic);
-        let request = Request { action: Access::Subscribe, topic, qos: QoS::AtMostOnce, retain: false };
-        connection.rights.as_ref().is_some_and(|rights| rights.is_decided(&request) && rights.decide(&request).0 != Decision::Allow)
+        let Some(resident) = self.sessions.get(connection.session) else { return false };
+        !resident.session.subscriptions.keys().any(|filter| topic::matches(&resident.session.routed(filter), topic))
     }
 }

@@ -316,7 +316,7 @@ impl Worker {
 }
 
 /// The filter for one client; `None` where it asks for something that the client does not have, or would become invalid.
-fn fill_filter(template: &str, client: &Client) -> Option<String> {
+pub(super) fn fill_filter(template: &str, client: &Client) -> Option<String> {
     let (host, port) = (client.peer.ip().to_string(), client.peer.port().to_string());
     let values = [
         ("${clientid}", Some(&*client.client_id)),

@@ -106,7 +106,8 @@ impl Worker {
                 Due::Retry(key) => connections.get(key).is_some() && seen.insert((2, key)),
                 Due::Session(key) => sessions.get(key).is_some() && seen.insert((3, key)),
                 Due::Delivery(key) => connections.get(key).is_some() && seen.insert((4, key)),
-                Due::Rights(key) => connections.get(key).is_some() && seen.insert((5, key)),
+                // An early one does not set the next: its connection knows which counts.
+                Due::Rights(key) => connections.get(key).is_some(),
                 Due::Expiry(key) => connections.get(key).is_some() && seen.insert((6, key)),
                 Due::Resting(queue) => self.resting.contains(&queue),
                 Due::Tick => true,
@@ -120,7 +121,7 @@ impl Worker {
                 Due::Resume(connection) => self.resume_reading(connection),
                 Due::Retry(connection) => self.retry(connection),
                 Due::Resting(queue) => self.check_resting(queue),
-                Due::Rights(connection) => self.renew_rights(connection),
+                Due::Rights(connection) => self.renew_due_rights(connection),
                 Due::Expiry(connection) => self.end_expired(connection),
                 Due::Tick => self.tick(),
                 Due::Delivery(connection) => self.check_deadline(connection),

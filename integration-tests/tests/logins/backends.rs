@@ -18,14 +18,23 @@ const BACK: Duration = Duration::from_secs(20);
 const SALTED: &str = "e6ba9ac2ae0d5d6a4ff0f1e1d6e1a1b4";
 
 /// A backend behind a proxy.
-struct Backend {
-    name: &'static str,
+pub(crate) struct Backend {
+    pub(crate) name: &'static str,
     proxy: Proxy,
-    connector: String,
+    pub(crate) connector: String,
     /// What is asked about a login.
-    login: String,
+    pub(crate) login: String,
     /// What is asked about permissions; empty: the login tells.
     permissions: String,
+    /// Removes what was made for it.
+    pub(crate) clean: Box<dyn FnOnce()>,
+}
+
+impl Backend {
+    /// Its connector without the proxy.
+    pub(crate) fn straight(&self) -> String {
+        self.connector.replace(&self.proxy.address().to_string(), &self.proxy.server().to_string())
+    }
 }
 
 fn config(backend: &Backend) -> String {
@@ -111,6 +120,7 @@ fn decides(mut backend: Backend) {
         assert!(!log.contains(secret), "{name}: \"{secret}\" is in the log");
     }
     assert!(broker.stop().success());
+    (backend.clean)();
 }
 
 fn address(text: &str) -> SocketAddr {
@@ -138,9 +148,7 @@ fn users() -> [(&'static str, String, &'static str, bool); 3] {
     [("alice", salted("public"), SALTED, false), ("bob", salted("builder"), SALTED, false), ("carol", salted("charge"), SALTED, true)]
 }
 
-#[test]
-fn postgres_decides() {
-    let _server = services::stay();
+pub(crate) fn postgres() -> Backend {
     let (table, acl) = (unique("mqtt_user"), unique("mqtt_acl"));
     postgres::execute(&format!(
         "CREATE TABLE {table} (id serial PRIMARY KEY, username text UNIQUE, password_hash text, salt text, is_superuser boolean DEFAULT false);
@@ -155,7 +163,7 @@ fn postgres_decides() {
         ));
     }
     let (proxy, url) = proxied(&postgres::url());
-    decides(Backend {
+    Backend {
         name: "postgres",
         proxy,
         connector: format!("type = \"postgres\"\nurl = \"{url}\""),
@@ -163,8 +171,16 @@ fn postgres_decides() {
         permissions: format!(
             "query = \"SELECT action, permission, topic, ipaddress, qos, retain FROM {acl} WHERE username = ${{username}}\""
         ),
-    });
-    postgres::execute(&format!("DROP TABLE {table}; DROP TABLE {acl}; DROP TYPE {acl}_action"));
+        clean: Box::new(move || {
+            postgres::execute(&format!("DROP TABLE {table}; DROP TABLE {acl}; DROP TYPE {acl}_action"));
+        }),
+    }
+}
+
+#[test]
+fn postgres_decides() {
+    let _server = services::stay();
+    decides(postgres());
 }
 
 #[test]
@@ -211,9 +227,7 @@ fn every_hash_in_a_table_and_users_that_are_switched_off() {
     postgres::execute(&format!("DROP TABLE {table}"));
 }
 
-#[test]
-fn mysql_decides() {
-    let _server = services::stay();
+pub(crate) fn mysql() -> Backend {
     let (table, acl) = (unique("mqtt_user"), unique("mqtt_acl"));
     // The tables of version 4, as many have them.
     mysql::query(&format!(
@@ -229,7 +243,7 @@ fn mysql_decides() {
         ));
     }
     let (proxy, url) = proxied(&mysql::url());
-    decides(Backend {
+    Backend {
         name: "mysql",
         proxy,
         connector: format!("type = \"mysql\"\nurl = \"{url}\""),
@@ -237,13 +251,19 @@ fn mysql_decides() {
         permissions: format!(
             "query = \"SELECT allow, ipaddr, username, clientid, access, topic FROM {acl} WHERE username = ${{username}} OR username = '$all'\""
         ),
-    });
-    mysql::query(&format!("DROP TABLE {table}; DROP TABLE {acl}"));
+        clean: Box::new(move || {
+            mysql::query(&format!("DROP TABLE {table}; DROP TABLE {acl}"));
+        }),
+    }
 }
 
 #[test]
-fn mongodb_decides() {
+fn mysql_decides() {
     let _server = services::stay();
+    decides(mysql());
+}
+
+pub(crate) fn mongodb() -> Backend {
     let (collection, acl) = (unique("mqtt_user"), unique("mqtt_acl"));
     for (name, hash, salt, superuser) in users() {
         let user = doc! {"username": name, "password_hash": hash, "salt": salt, "is_superuser": superuser};
@@ -255,20 +275,26 @@ fn mongodb_decides() {
     ]});
     let (proxy, url) = proxied(&mongo::url());
     let filter = r#"filter = '{"username": "${username}"}'"#;
-    decides(Backend {
+    Backend {
         name: "mongodb",
         proxy,
         connector: format!("type = \"mongodb\"\nurl = \"{url}?directConnection=true&serverSelectionTimeoutMS=500\""),
         login: format!("collection = \"{collection}\", {filter}"),
         permissions: format!("collection = \"{acl}\", {filter}"),
-    });
-    mongo::command(&doc! {"drop": &collection});
-    mongo::command(&doc! {"drop": &acl});
+        clean: Box::new(move || {
+            mongo::command(&doc! {"drop": &collection});
+            mongo::command(&doc! {"drop": &acl});
+        }),
+    }
 }
 
 #[test]
-fn redis_decides() {
+fn mongodb_decides() {
     let _server = services::stay();
+    decides(mongodb());
+}
+
+pub(crate) fn redis() -> Backend {
     let prefix = unique("mqtt");
     for (name, hash, salt, superuser) in users() {
         let key = format!("{prefix}_user:{name}");
@@ -278,21 +304,30 @@ fn redis_decides() {
     redis::ask(&["HSET", &acl, "plant/a/#", "publish", "plant/#", r#"{"action": "subscribe", "qos": [0, 1]}"#]);
     let proxy = Proxy::start(address(&redis::server()));
     let connector = format!("type = \"redis\"\nservers = \"{}\"", proxy.address());
-    decides(Backend {
+    Backend {
         name: "redis",
         proxy,
         connector,
         login: format!("command = \"HMGET {prefix}_user:${{username}} password_hash salt is_superuser\""),
         permissions: format!("command = \"HGETALL {prefix}_acl:${{username}}\""),
-    });
-    for name in ["alice", "bob", "carol"] {
-        redis::ask(&["DEL", &format!("{prefix}_user:{name}"), &acl]);
+        clean: Box::new(move || {
+            for name in ["alice", "bob", "carol"] {
+                redis::ask(&["DEL", &format!("{prefix}_user:{name}"), &acl]);
+            }
+        }),
     }
 }
 
 #[test]
-fn http_decides() {
-    let server = Webhook::start(|request| {
+fn redis_decides() {
+    let _server = services::stay();
+    decides(redis());
+}
+
+/// A server that takes so long for each answer.
+pub(crate) fn http(latency: Duration) -> (Backend, Webhook) {
+    let server = Webhook::start(move |request| {
+        std::thread::sleep(latency);
         let body = request.json();
         let right = matches!(
             (body["username"].as_str(), body["password"].as_str()),
@@ -311,25 +346,32 @@ fn http_decides() {
         Reply::Answer(200, "Content-Type: application/json\r\n", answer.into())
     });
     let proxy = Proxy::start(server.address());
-    let connector = format!("type = \"http\"\nurl = \"http://{}\"\nheaders = {{ X-Broker = \"hookline\" }}", proxy.address());
-    decides(Backend {
+    let backend = Backend {
         name: "http",
+        connector: format!("type = \"http\"\nurl = \"http://{}\"\nheaders = {{ X-Broker = \"hookline\" }}", proxy.address()),
         proxy,
-        connector,
         login: "path = \"/auth\", json = '{\"username\": \"${username}\", \"password\": \"${password}\", \"clientid\": \"${clientid}\"}'"
             .into(),
         permissions: String::new(),
-    });
+        clean: Box::new(|| ()),
+    };
+    (backend, server)
+}
+
+#[test]
+fn http_decides() {
+    let (backend, server) = http(Duration::ZERO);
+    decides(backend);
     let asked = server.requests();
     assert!(asked.iter().all(|request| request.header("x-broker") == "hookline" && request.target == "/auth"));
 }
 
-fn ldap_url() -> String {
+pub(crate) fn ldap_url() -> String {
     std::env::var("HOOKLINE_TEST_LDAP").expect("HOOKLINE_TEST_LDAP names no directory; run: eval \"$(integration-tests/services env)\"")
 }
 
-const READER: &str = "bind_dn = \"cn=reader,dc=hookline,dc=test\"\nbind_password = \"reads\"";
-const ENTRY: &str = "base_dn = \"ou=people,dc=hookline,dc=test\", filter = \"(&(objectClass=mqttUser)(uid=${username}))\"";
+pub(crate) const READER: &str = "bind_dn = \"cn=reader,dc=hookline,dc=test\"\nbind_password = \"reads\"";
+pub(crate) const ENTRY: &str = "base_dn = \"ou=people,dc=hookline,dc=test\", filter = \"(&(objectClass=mqttUser)(uid=${username}))\"";
 
 /// The directory's own users: alice, bob and carol, with "wonderland" where others have "public".
 fn directory_decides(method: &str) {
@@ -342,6 +384,7 @@ fn directory_decides(method: &str) {
         proxy: Proxy::start(address("127.0.0.1:1")),
         login: format!("method = \"{method}\", {ENTRY}"),
         permissions: String::new(),
+        clean: Box::new(|| ()),
     });
     let broker = Broker::start(folder.path(), &format!("{config}\n[authorization]\nno_match = \"deny\""));
     let wrong = Some(ReasonCode::BadUserNameOrPassword);

@@ -1,13 +1,15 @@
 //! Permissions that change while clients are connected, and storms of clients.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use hookline_integration_tests::broker::{Broker, run};
 use hookline_integration_tests::webhook::{Reply, Webhook};
 use hookline_integration_tests::{eventually, postgres, services, unique};
-use hookline_mqtt::client::{Client, Options};
-use hookline_mqtt::{Properties, QoS};
+use hookline_mqtt::client::{Client, Error, Options};
+use hookline_mqtt::packet::Will;
+use hookline_mqtt::{Properties, QoS, ReasonCode};
 
 use super::{log_in, may_publish, may_subscribe, options};
 
@@ -98,6 +100,101 @@ fn a_server_is_asked_about_each_request_and_once_for_the_same() {
         broker.log().contains("may not subscribe to this any more").then_some(())
     });
     assert!(!may_publish(&mut client, "a/x"));
+    assert!(broker.stop().success());
+}
+
+#[test]
+fn a_server_of_permissions_that_fails_takes_nothing_away_and_opens_nothing() {
+    let broken = Arc::new(AtomicBool::new(false));
+    let fails = Arc::clone(&broken);
+    let server = Webhook::start(move |_| match fails.load(Ordering::SeqCst) {
+        true => Reply::Answer(502, "", "<html>".into()),
+        false => {
+            Reply::Answer(200, "", r#"[{"permission": "deny", "topic": "secret/#"}, {"permission": "allow", "topic": "plant/#"}]"#.into())
+        }
+    });
+    for no_match in ["allow", "deny"] {
+        broken.store(false, Ordering::SeqCst);
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = format!(
+            "[delayed]\nenable = true\n[connectors.h]\ntype = \"http\"\nurl = \"http://{}\"\n[authorization]\nrefresh_secs = 1\nno_match = \"{no_match}\"\n\
+             [[authorization.sources]]\nname = \"h\"\nconnector = \"h\"\nparameters = {{ json = '{{\"clientid\": \"${{clientid}}\"}}' }}",
+            server.address()
+        );
+        let broker = Broker::start(folder.path(), &config);
+        let mut alice = Client::connect(broker.address(), &options("of-alice", "alice", "").persistent(3600)).expect("in");
+        assert!(may_subscribe(&mut alice, "plant/#") && !may_publish(&mut alice, "secret/x"));
+        broken.store(true, Ordering::SeqCst);
+        let asked = server.requests().len();
+        eventually("it was asked again", Duration::from_secs(10), || (server.requests().len() > asked + 1).then_some(()));
+        assert!(may_publish(&mut alice, "plant/x") && !may_publish(&mut alice, "secret/x"), "{no_match}: what it said last holds");
+        assert!(alice.receive(Duration::from_secs(5)).expect("connected").is_some(), "{no_match}: the subscription is still there");
+        assert!(log_in(&broker, "bob", "").is_err(), "{no_match}: nobody comes in whose permissions are not known");
+        broken.store(false, Ordering::SeqCst);
+        // A will is a message as any other.
+        let mut will = options("of-eve", "eve", "");
+        will.connect.will = Some(Will {
+            topic: "$delayed/0/secret/x".into(),
+            payload: b"boo".to_vec(),
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            properties: Properties::default(),
+        });
+        let refused = eventually("the server is back", Duration::from_secs(20), || match Client::connect(broker.address(), &will) {
+            Err(Error::Refused(ReasonCode::ServerUnavailable | ReasonCode::ServerBusy)) => None,
+            other => Some(other.err()),
+        });
+        assert!(matches!(refused, Some(Error::Refused(ReasonCode::NotAuthorized))), "{refused:?}");
+        assert!(broker.stop().success());
+    }
+}
+
+#[test]
+fn what_is_taken_away_takes_nothing_else_with_it_and_a_large_subscribe_is_decided() {
+    let server = Webhook::start(|request| {
+        let body = request.json();
+        let is_allowed = body["topic"].as_str().is_some_and(|topic| topic.starts_with("many/") || topic == "inbox/own");
+        Reply::Answer(200, "", format!("{{\"result\": \"{}\"}}", if is_allowed { "allow" } else { "deny" }))
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let users = folder.path().join("acl");
+    let all = "[[rules]]\npermission = 'allow'\ntopics = ['a/#', 'eq b/#', 'inbox/x']\nqos = [1]\n";
+    std::fs::write(&users, all).expect("written");
+    let config = format!(
+        "[[auto_subscribe]]\ntopic = \"inbox/${{clientid}}\"\nqos = 1\n[connectors.h]\ntype = \"http\"\nurl = \"http://{}\"\n\
+         [authorization]\nrefresh_secs = 1\n[[authorization.sources]]\nname = \"f\"\ntype = \"file\"\npath = '{}'\n[[authorization.sources]]\nname = \"h\"\nconnector = \"h\"\n\
+         parameters = {{ json = '{{\"topic\": \"${{topic}}\"}}' }}",
+        server.address(),
+        users.display()
+    );
+    let broker = Broker::start(folder.path(), &config);
+    let durable = options("x", "alice", "").persistent(3600);
+    let mut alice = Client::connect(broker.address(), &durable).expect("in");
+    assert!(may_subscribe(&mut alice, "a/#") && may_subscribe(&mut alice, "b/#"));
+    let filters: Vec<String> =
+        (0..200).map(|number| if number % 2 == 0 { format!("many/{number}") } else { format!("no/{number}") }).collect();
+    let wanted: Vec<(&str, QoS)> = filters.iter().map(|filter| (filter.as_str(), QoS::AtLeastOnce)).collect();
+    let reasons = alice.subscribe(&wanted).expect("answered");
+    assert!(reasons.iter().enumerate().all(|(number, reason)| reason.is_error() == (number % 2 == 1)), "{reasons:?}");
+    // One permission goes: what the other subscriptions bring still comes, also what nobody asked for and what is exact.
+    std::fs::write(&users, all.replace("'a/#', ", "")).expect("written");
+    eventually("the subscription has ended", Duration::from_secs(10), || {
+        broker.log().contains("may not subscribe to this any more").then_some(())
+    });
+    assert!(may_publish(&mut alice, "inbox/x"));
+    assert_eq!(alice.receive(Duration::from_secs(5)).expect("connected").map(|message| message.topic), Some("inbox/x".into()));
+    std::fs::write(&users, all).expect("written");
+    eventually("it may again", Duration::from_secs(10), || may_publish(&mut alice, "a/1").then_some(()));
+    drop(alice);
+    let mut bob = Client::connect(broker.address(), &options("own", "bob", "")).expect("in");
+    assert!(may_publish(&mut bob, "inbox/x"));
+    let mut alice = Client::connect(broker.address(), &durable).expect("in");
+    assert_eq!(
+        alice.receive(Duration::from_secs(5)).expect("connected").map(|message| message.topic),
+        Some("inbox/x".into()),
+        "{}",
+        broker.log()
+    );
     assert!(broker.stop().success());
 }
 

@@ -4,6 +4,7 @@
 mod backends;
 mod files;
 mod live;
+mod rates;
 mod tokens;
 
 use hookline_integration_tests::broker::Broker;
