@@ -50,7 +50,7 @@ impl LdapLookup {
         // About permissions no password is said.
         let password = row.path(["password"]).as_text().unwrap_or_default().to_owned();
         let is_bind = question.method == Method::Bind;
-        if !is_member && !(is_bind && !password.is_empty()) {
+        if !is_member && (!is_bind || password.is_empty()) {
             return Ok(Vec::new());
         }
         let mut answer = Map::new();

@@ -15,7 +15,6 @@ use super::timers::Due;
 use super::{Worker, delayed};
 use crate::metrics::Counters;
 use crate::renewal::{Asked, Renewal, Wanted};
-use crate::session::Held;
 use crate::slab::Key;
 
 /// When to ask again where too many questions wait.
@@ -170,12 +169,12 @@ impl Worker {
         let auto = self.shared.auto_subscribe.iter().filter_map(|auto| fill_filter(&auto.topic, &connection.client));
         let auto: Vec<String> = auto.collect();
         let held = resident.session.subscriptions.iter().filter(|(filter, _)| auto.iter().all(|auto| *auto != ***filter));
-        let asked = |(filter, held): (&Box<str>, &Held)| {
+        let held = held.map(|(filter, held)| {
             let topic = Subscription::parse(filter).map_or(&**filter, Subscription::filter);
             let request = Request { action: Access::Subscribe, topic, qos: held.options.qos, retain: false };
             (filter.to_string(), Asked::new(&request))
-        };
-        held.map(asked).collect()
+        });
+        held.collect()
     }
 
     /// Ends what a session has kept and its client may not have any more; where nobody knows that yet, it is asked.
