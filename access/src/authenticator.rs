@@ -112,6 +112,13 @@ impl Authenticator {
     }
 
     /// Judges a client. A backend that does not answer is a refusal, or counts as one that does not know the client.
+    /// Looks whether a file of users has changed.
+    pub(crate) fn look(&self) {
+        if let Method::File(users) = &self.method {
+            users.look();
+        }
+    }
+
     pub(crate) async fn judge(&self, login: &Login<'_>) -> Verdict {
         if !self.settings.enable || self.precondition.as_ref().is_some_and(|holds| !holds(&row(login.client, None))) {
             return Verdict::Ignore;

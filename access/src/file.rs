@@ -2,12 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
-
-/// How often a file is looked at.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// A file that means a `T`.
 pub(crate) struct Watched<T> {
@@ -19,7 +16,6 @@ pub(crate) struct Watched<T> {
 struct State<T> {
     value: Arc<T>,
     changed: Option<SystemTime>,
-    looked: std::time::Instant,
 }
 
 impl<T> Watched<T> {
@@ -30,30 +26,35 @@ impl<T> Watched<T> {
     pub(crate) fn open(path: &Path, read: fn(&str) -> Result<T, String>) -> Result<Watched<T>, String> {
         let changed = modified(path);
         let value = Arc::new(load(path, read)?);
-        let state = Mutex::new(State { value, changed, looked: std::time::Instant::now() });
+        let state = Mutex::new(State { value, changed });
         Ok(Watched { path: path.to_owned(), read, state })
     }
 
-    /// What the file means now.
+    /// What the file meant when it was last looked at.
     pub(crate) fn get(&self) -> Arc<T> {
+        Arc::clone(&self.state.lock().value)
+    }
+
+    /// Looks at the file; whether it means something else now.
+    pub(crate) fn look(&self) -> bool {
+        let changed = modified(&self.path);
+        if changed == self.state.lock().changed {
+            return false;
+        }
+        let read = load(&self.path, self.read);
         let mut state = self.state.lock();
-        if state.looked.elapsed() >= LOOK {
-            state.looked = std::time::Instant::now();
-            let changed = modified(&self.path);
-            if changed != state.changed {
-                state.changed = changed;
-                match load(&self.path, self.read) {
-                    Ok(value) => {
-                        tracing::info!(file = %self.path.display(), "read again");
-                        state.value = Arc::new(value);
-                    }
-                    Err(problem) => {
-                        tracing::error!(file = %self.path.display(), problem, "the file has become wrong; what it said before holds")
-                    }
-                }
+        state.changed = changed;
+        match read {
+            Ok(value) => {
+                tracing::info!(file = %self.path.display(), "read again");
+                state.value = Arc::new(value);
+                true
+            }
+            Err(problem) => {
+                tracing::error!(file = %self.path.display(), problem, "the file has become wrong; what it said before holds");
+                false
             }
         }
-        Arc::clone(&state.value)
     }
 }
 
@@ -68,6 +69,8 @@ fn load<T>(path: &Path, read: fn(&str) -> Result<T, String>) -> Result<T, String
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -82,11 +85,11 @@ mod tests {
             std::fs::write(&path, text).expect("written");
             let file = std::fs::File::options().append(true).open(&path).expect("opened");
             file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(secs)).expect("set");
-            watched.state.lock().looked -= LOOK;
-            *watched.get()
+            (watched.look(), *watched.get())
         };
-        assert_eq!(set("2", 1000), 2);
-        assert_eq!(set("nonsense", 2000), 2, "what it said before holds");
-        assert_eq!(set("3", 3000), 3);
+        assert_eq!(set("2", 1000), (true, 2));
+        assert_eq!(set("nonsense", 2000), (false, 2), "what it said before holds");
+        assert_eq!(set("3", 3000), (true, 3));
+        assert!(!watched.look(), "nothing has changed");
     }
 }

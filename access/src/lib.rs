@@ -17,6 +17,7 @@ mod token;
 mod users;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hookline_mqtt::ReasonCode;
 use hookline_schemas::access::{AccessControl, Granted, Login, Lookup, Request, Rights};
@@ -68,6 +69,8 @@ pub struct Access {
     sources: Vec<Source>,
     settings: Authorization,
     attributes: Vec<(Box<str>, Expression)>,
+    /// How often permissions have changed, as far as that is known.
+    changes: Arc<AtomicU64>,
 }
 
 struct Source {
@@ -133,7 +136,7 @@ impl Access {
             return Err(errors);
         }
         let is_nothing = chain.is_empty() && sources.is_empty() && attributes.is_empty();
-        Ok((!is_nothing).then(|| Access { chain, sources, settings: config.authorization.clone(), attributes }))
+        Ok((!is_nothing).then(|| Access { chain, sources, settings: config.authorization.clone(), attributes, changes: Arc::default() }))
     }
 
     /// What the backends were asked, by the names of their authenticators and sources.
@@ -145,6 +148,11 @@ impl Access {
             _ => None,
         });
         chain.chain(sources).collect()
+    }
+
+    /// Permissions have changed: rights that were made before are not current any more.
+    pub fn note_change(&self) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Forgets every answer that is remembered.
@@ -224,18 +232,14 @@ impl Access {
         Ok(Group::new(&name.into(), &acl.rules, acl.is_closed, client).verdict(request))
     }
 
-    fn rights(&self, own: Option<Group>, groups: Vec<Group>) -> Arc<dyn Rights> {
-        // What is in the store changes by commands, which have it asked for anew.
-        let changes = self.sources.iter().any(|source| !matches!(source.origin, Origin::Rules(_) | Origin::BuiltIn(_)));
-        // Files are looked at every second, others as often as the settings say.
+    /// What a client may do. `made_at` is how often permissions had changed before they were asked for.
+    fn rights(&self, own: Option<Group>, groups: Vec<Group>, made_at: u64) -> Arc<dyn Rights> {
+        // What files and the store say is asked for anew when they change.
         let asks = self.sources.iter().any(|source| matches!(source.origin, Origin::Backend { .. }));
-        let valid_secs = match (changes, asks) {
-            (false, _) => 0,
-            (true, false) => 1,
-            (true, true) => self.settings.refresh_secs.max(1),
-        };
+        let valid_secs = if asks { self.settings.refresh_secs.max(1) } else { 0 };
         let Authorization { no_match, deny_action, .. } = self.settings;
-        Arc::new(ClientRights { own, groups, no_match, deny_action, valid_secs })
+        let asks_each = groups.iter().any(Group::is_asked);
+        Arc::new(ClientRights { own, groups, asks_each, no_match, deny_action, valid_secs, made_at, changes: Arc::clone(&self.changes) })
     }
 }
 
@@ -333,13 +337,24 @@ impl AccessControl for Access {
                 client.client_id = client_id.as_str().into();
             }
             let own = acl.map(|acl| Group::new(&"login".into(), &acl.rules, acl.is_closed, &client));
+            let made_at = self.changes.load(Ordering::SeqCst);
             let groups = self.groups(&client).await.map_err(|unanswered| match unanswered {
                 Unanswered::Busy => ReasonCode::ServerBusy,
                 Unanswered::Failed(_) | Unanswered::Question(_) => ReasonCode::ServerUnavailable,
             })?;
-            granted.rights = Some(self.rights(own, groups));
+            granted.rights = Some(self.rights(own, groups, made_at));
             Ok(granted)
         })
+    }
+
+    fn look(&self) -> bool {
+        self.chain.iter().for_each(Authenticator::look);
+        let looked = self.sources.iter().map(|source| matches!(&source.origin, Origin::File(file) if file.look()));
+        let has_changed = looked.fold(false, |any, changed| any | changed);
+        if has_changed {
+            self.note_change();
+        }
+        has_changed
     }
 
     fn ask<'a>(&'a self, client: &'a Client, rights: &'a Arc<dyn Rights>, request: Request<'a>) -> BoxFuture<'a, ()> {
@@ -359,7 +374,8 @@ impl AccessControl for Access {
     ) -> BoxFuture<'a, Option<Arc<dyn Rights>>> {
         Box::pin(async move {
             let old = rights.as_any().downcast_ref::<ClientRights>()?;
-            let new = self.rights(old.own.clone(), self.groups(client).await.ok()?);
+            let made_at = self.changes.load(Ordering::SeqCst);
+            let new = self.rights(old.own.clone(), self.groups(client).await.ok()?, made_at);
             let decides = new.as_any().downcast_ref::<ClientRights>()?;
             for request in held {
                 while let Some(group) = decides.undecided(&request) {

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hookline_mqtt::{QoS, topic};
@@ -294,6 +295,11 @@ impl Group {
         Group { source: Arc::clone(source), rules: Vec::new(), is_closed: false, asked: Some(Arc::default()) }
     }
 
+    /// Whether it is asked about each request.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.asked.is_some()
+    }
+
     pub(crate) fn source(&self) -> &str {
         &self.source
     }
@@ -333,14 +339,24 @@ pub(crate) struct ClientRights {
     /// Those that came with its login: they hold as long as it is connected.
     pub(crate) own: Option<Group>,
     pub(crate) groups: Vec<Group>,
+    /// One of them is asked about each request.
+    pub(crate) asks_each: bool,
     pub(crate) no_match: Permission,
     pub(crate) deny_action: DenyAction,
     pub(crate) valid_secs: u32,
+    /// How often permissions had changed before these were asked for.
+    pub(crate) made_at: u64,
+    /// How often they have changed.
+    pub(crate) changes: Arc<AtomicU64>,
 }
 
 impl ClientRights {
     /// The source that has to be asked before a request can be decided.
     pub(crate) fn undecided(&self, request: &Request<'_>) -> Option<&Group> {
+        // Mostly nobody has to be asked, and rules are looked at once, by what decides.
+        if !self.asks_each {
+            return None;
+        }
         for group in self.own.iter().chain(&self.groups) {
             if group.must_ask(request) {
                 return Some(group);
@@ -379,6 +395,10 @@ impl Rights for ClientRights {
         self.valid_secs
     }
 
+    fn is_current(&self) -> bool {
+        self.made_at == self.changes.load(Ordering::SeqCst)
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }
@@ -410,7 +430,10 @@ mod tests {
             groups: vec![Group::new(&"test".into(), rules, false, client)],
             no_match: Permission::Deny,
             deny_action: DenyAction::Ignore,
+            asks_each: false,
             valid_secs: 0,
+            made_at: 0,
+            changes: Arc::default(),
         };
         rights.decide(&Request { action, topic, qos: QoS::AtLeastOnce, retain: false }).0 == Decision::Allow
     }
@@ -513,7 +536,10 @@ mod tests {
                 groups: vec![Group::new(&"test".into(), &rules, false, client)],
                 no_match: Permission::Deny,
                 deny_action: DenyAction::Disconnect,
+                asks_each: false,
                 valid_secs: 0,
+                made_at: 0,
+                changes: Arc::default(),
             };
             rights.decide(&Request { action: Access::Publish, topic: "t", qos, retain }).0
         };

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -17,7 +18,7 @@ use crate::limiter::SharedThrottle;
 use crate::router::{Member, Target};
 use crate::slab::Key;
 use crate::store::Position;
-use crate::transport::Transport;
+use crate::transport::{Socket, Transport, Wire};
 use crate::zone::Zone;
 
 /// One entry.
@@ -70,6 +71,28 @@ pub(crate) struct NewConnection {
     pub(crate) permit: ConnectionPermit,
 }
 
+impl NewConnection {
+    /// A connection of this process: without a network, a login or a bound on their number.
+    pub(crate) fn within(stream: UnixStream, connect: Connect, client: Client, zone: &Arc<Zone>) -> NewConnection {
+        // The worker only reads, writes and waits: any socket will do.
+        let socket = std::net::TcpStream::from(OwnedFd::from(stream));
+        NewConnection {
+            transport: Transport::Plain(Wire::Tcp(Socket::Bare(socket))),
+            connect,
+            client: Arc::new(client),
+            zone: Arc::clone(zone),
+            throttle: None,
+            assigned: false,
+            rights: None,
+            expires_at_ms: None,
+            proof: None,
+            input: Vec::new(),
+            outcome: Outcome::default(),
+            permit: ConnectionPermit::default(),
+        }
+    }
+}
+
 /// What an authentication in steps has come to.
 #[derive(Debug)]
 pub(crate) struct Proof {
@@ -79,8 +102,8 @@ pub(crate) struct Proof {
     pub(crate) data: Vec<u8>,
 }
 
-/// A place among the connections of a listener.
-#[derive(Debug)]
+/// A place among the connections of a listener; by default one among none.
+#[derive(Debug, Default)]
 pub(crate) struct ConnectionPermit(Arc<AtomicUsize>);
 
 impl ConnectionPermit {

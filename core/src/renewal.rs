@@ -8,6 +8,7 @@ use hookline_schemas::access::{AccessControl, Request, Rights};
 use hookline_schemas::event::Access;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::{Duration, MissedTickBehavior, interval};
 
 use crate::mailbox::{Mail, Mailbox};
 use crate::slab::Key;
@@ -16,6 +17,9 @@ use crate::slab::Key;
 const WAITING_MAX: usize = 4096;
 /// Questions under way at a time.
 const CONCURRENT_MAX: usize = 64;
+
+/// How often it is looked whether what decides has changed.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// One question.
 #[derive(Debug)]
@@ -89,6 +93,8 @@ pub(crate) async fn run(
     mut stop: watch::Receiver<bool>,
 ) {
     let mut under_way = JoinSet::new();
+    let mut looks = interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             Some(joined) = under_way.join_next(), if !under_way.is_empty() => {
@@ -116,6 +122,11 @@ pub(crate) async fn run(
                         }
                     }
                 });
+            }
+            _ = looks.tick() => {
+                if access.look() {
+                    mailboxes.iter().for_each(|mailbox| mailbox.post(Mail::RenewRights));
+                }
             }
             _ = stop.wait_for(|stop| *stop) => return,
         }

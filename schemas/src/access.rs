@@ -74,6 +74,9 @@ pub trait Rights: Debug + Send + Sync {
 
     /// How long it holds, seconds; then it is asked for anew. 0: for ever.
     fn valid_secs(&self) -> u32;
+
+    /// Whether nothing that it comes from is known to have changed since. Otherwise it is asked for anew at once.
+    fn is_current(&self) -> bool;
 }
 
 /// Decides who comes in, and what they may do.
@@ -83,6 +86,9 @@ pub trait AccessControl: Send + Sync {
     /// # Errors
     /// The reason for which it is refused.
     fn log_in<'a>(&'a self, login: Login<'a>) -> BoxFuture<'a, Result<Granted, ReasonCode>>;
+
+    /// Looks at what changes outside without telling, such as files; whether any rights may be others now. Called every second.
+    fn look(&self) -> bool;
 
     /// Finds out what rights cannot decide yet, so that they can. It ends within the deadlines of what it asks.
     fn ask<'a>(&'a self, client: &'a Client, rights: &'a Arc<dyn Rights>, request: Request<'a>) -> BoxFuture<'a, ()>;

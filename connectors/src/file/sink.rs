@@ -1,6 +1,5 @@
 //! The sink: a batch is some lines and one sync.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,12 +79,12 @@ impl Sink for FileSink {
             }
             blocking(move || {
                 let mut writer = writer.lock();
-                let new: Vec<(String, String)> = lines.into_iter().filter(|(id, _)| !writer.has(id)).collect();
+                let new = writer.missing(lines);
                 if new.is_empty() {
                     return Ok(());
                 }
-                let (records, lines): (HashSet<String>, Vec<String>) = new.into_iter().unzip();
-                writer.write(lines.concat().as_bytes(), records)
+                let lines: String = new.iter().map(|(_, line)| line.as_str()).collect();
+                writer.write(lines.as_bytes())
             })
             .await
         })

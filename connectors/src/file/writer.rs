@@ -9,7 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-/// How much of a file's end is looked at for records that are there: more than a batch.
+/// How much of what was written last is looked at for records that may come again: more than what is delivered between two
+/// savings of a queue's front.
 const TAIL_BYTES: u64 = 32 << 20;
 
 /// What is read of a line.
@@ -28,7 +29,7 @@ pub(super) struct Writer {
     rotate_bytes: u64,
     rotate_age: Option<Duration>,
     files_max: usize,
-    /// The records at the end, at least all of the batch that came last: those that may come again.
+    /// The records that were there when it was opened and may come again. None of them does once a batch came without any.
     known: HashSet<String>,
 }
 
@@ -51,9 +52,13 @@ impl Writer {
         // What is found here counts as written: a crash may have left it in memory only.
         file.sync_data()?;
         File::open(folder)?.sync_all()?;
-        let mut known = ids(&mut file)?;
-        if let Some(newest) = finished(folder, name)?.last() {
-            known.extend(ids(&mut File::open(newest)?)?);
+        let mut known = HashSet::new();
+        let mut left = ids(&mut file, TAIL_BYTES, &mut known)?;
+        for older in finished(folder, name)?.iter().rev() {
+            if left == 0 {
+                break;
+            }
+            left = ids(&mut File::open(older)?, left, &mut known)?;
         }
         let age = file.metadata()?.created().ok().and_then(|created| SystemTime::now().duration_since(created).ok()).unwrap_or_default();
         let began = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
@@ -61,13 +66,18 @@ impl Writer {
         Ok(Writer { folder: folder.to_owned(), name: name.to_owned(), file, bytes, began, rotate_bytes, rotate_age, files_max, known })
     }
 
-    /// Whether a record is there already.
-    pub(super) fn has(&self, hookline_id: &str) -> bool {
-        self.known.contains(hookline_id)
+    /// What of a batch is not there yet. Batches come in order, and begin again before what is there.
+    pub(super) fn missing(&mut self, mut batch: Vec<(String, String)>) -> Vec<(String, String)> {
+        let records = batch.len();
+        batch.retain(|(hookline_id, _)| !self.known.contains(hookline_id));
+        if batch.len() == records {
+            self.known = HashSet::new();
+        }
+        batch
     }
 
-    /// Writes the lines of those records, and syncs them.
-    pub(super) fn write(&mut self, lines: &[u8], records: HashSet<String>) -> io::Result<()> {
+    /// Writes lines, and syncs them.
+    pub(super) fn write(&mut self, lines: &[u8]) -> io::Result<()> {
         let is_old = self.rotate_age.is_some_and(|age| self.began.elapsed() >= age);
         if self.bytes > 0 && (self.bytes >= self.rotate_bytes || is_old) {
             self.rotate()?;
@@ -75,7 +85,6 @@ impl Writer {
         self.file.write_all(lines)?;
         self.file.sync_data()?;
         self.bytes += lines.len() as u64;
-        self.known = records;
         Ok(())
     }
 
@@ -144,18 +153,17 @@ fn mend(file: &mut File) -> io::Result<u64> {
     Ok(end)
 }
 
-/// The identifiers in the last lines.
-fn ids(file: &mut File) -> io::Result<HashSet<String>> {
+/// Adds the identifiers in the last `bytes` of a file; how many of those bytes are left for the file before it.
+fn ids(file: &mut File, bytes: u64, known: &mut HashSet<String>) -> io::Result<u64> {
     let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
-    let mut known = HashSet::new();
+    file.seek(SeekFrom::Start(length.saturating_sub(bytes)))?;
     for line in BufReader::new(file).split(b'\n') {
         // The first may be the end of one.
         if let Ok(Line { hookline_id }) = serde_json::from_slice(&line?) {
             known.insert(hookline_id);
         }
     }
-    Ok(known)
+    Ok(bytes.saturating_sub(length))
 }
 
 #[cfg(test)]
@@ -174,24 +182,36 @@ mod tests {
         let open = || Writer::open(folder.path(), "e.ndjson", ROTATION).expect("opens");
         let mut writer = open();
         assert!(Writer::open(folder.path(), "e.ndjson", ROTATION).is_err(), "one at a time");
-        let id = |number: u64| HashSet::from([format!("n:1:{number:016x}")]);
-        writer.write(line(1).as_bytes(), id(1)).expect("written");
+        let has = |writer: &mut Writer, number: u64| writer.missing(vec![(format!("n:1:{number:016x}"), String::new())]).is_empty();
+        writer.write(line(1).as_bytes()).expect("written");
         drop(writer);
         let mut file = File::options().append(true).open(folder.path().join("e.ndjson")).expect("opens");
         file.write_all(b"{\"hookline_id\":\"n:1:00").expect("written");
         drop(file);
         let mut writer = open();
-        assert!(writer.has("n:1:0000000000000001") && !writer.has("n:1:0000000000000002") && !writer.has("n:2:0000000000000000"));
+        assert!(has(&mut writer, 1) && !has(&mut writer, 2));
         for number in 2..12 {
-            writer.write(line(number).as_bytes(), id(number)).expect("written");
+            writer.write(line(number).as_bytes()).expect("written");
         }
         assert_eq!(finished(folder.path(), "e.ndjson").expect("reads").len(), 2, "the oldest go");
         drop(writer);
         // Nothing is in the new file yet.
         File::options().write(true).open(folder.path().join("e.ndjson")).expect("opens").set_len(0).expect("cut");
-        let newest = finished(folder.path(), "e.ndjson").expect("reads").pop().expect("one");
-        let last: serde_json::Value =
-            serde_json::from_str(fs::read_to_string(newest).expect("reads").lines().last().expect("a line")).expect("JSON");
-        assert!(open().has(last["hookline_id"].as_str().expect("a text")));
+        let files = finished(folder.path(), "e.ndjson").expect("reads");
+        let ids = files.iter().flat_map(|file| {
+            let text = fs::read_to_string(file).expect("reads");
+            text.lines().map(|line| serde_json::from_str::<Line>(line).expect("JSON").hookline_id).collect::<Vec<_>>()
+        });
+        let batch: Vec<(String, String)> = ids.map(|id| (id, String::new())).collect();
+        assert!(batch.len() > 2, "{batch:?}");
+        let mut writer = open();
+        for two in batch.chunks(2) {
+            assert!(writer.missing(two.to_vec()).is_empty(), "all that is there is known, also behind a batch of which some is");
+        }
+        let new = ("n:1:ffffffffffffffff".to_owned(), String::new());
+        assert_eq!(writer.missing(vec![batch[0].clone(), new.clone()]), [new.clone()]);
+        assert!(writer.missing(vec![batch[1].clone()]).is_empty());
+        assert_eq!(writer.missing(vec![new.clone()]), [new]);
+        assert!(writer.known.is_empty(), "what came before does not come again");
     }
 }

@@ -8,26 +8,22 @@ mod client;
 mod model;
 mod random;
 
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use hookline_mqtt::packet::Connect;
 use hookline_mqtt::{Properties, PropertyId, Version};
 use hookline_schemas::config::{Config, DurabilityLevel, Store as Settings};
-use hookline_schemas::ports::Outcome;
 
 use crate::broker::share;
 use crate::clock::simulated;
 use crate::hooks::Hooks;
 use crate::listener::worker_of;
-use crate::mailbox::{ConnectionPermit, Mail, NewConnection};
+use crate::mailbox::{Mail, NewConnection};
 use crate::metrics::{Counters, Totals};
 use crate::store::{Opened, Store, SyncedLogs};
-use crate::transport::{Socket, Transport, Wire};
 use crate::worker::{Scratch, Shared, Worker};
 use client::Client;
 use model::Model;
@@ -131,30 +127,18 @@ impl World {
         arriving.clean_start = false;
         arriving.session_expiry_secs = u32::MAX;
         arriving.receive_maximum = 5;
-        let new = NewConnection {
-            transport: Transport::Plain(Wire::Tcp(Socket::Bare(std::net::TcpStream::from(OwnedFd::from(theirs))))),
-            connect: Connect {
-                version: Version::V5,
-                clean_start: false,
-                keep_alive_secs: 0,
-                client_id: id.clone(),
-                username: None,
-                password: None,
-                will: None,
-                properties,
-                is_bridge: false,
-            },
-            client: Arc::new(arriving),
-            zone: Arc::clone(&broker.shared.zones.default),
-            throttle: None,
-            assigned: false,
-            rights: None,
-            expires_at_ms: None,
-            proof: None,
-            input: Vec::new(),
-            outcome: Outcome::default(),
-            permit: ConnectionPermit::take(&Arc::new(AtomicUsize::new(0)), usize::MAX).expect("a place"),
+        let connect = Connect {
+            version: Version::V5,
+            clean_start: false,
+            keep_alive_secs: 0,
+            client_id: id.clone(),
+            username: None,
+            password: None,
+            will: None,
+            properties,
+            is_bridge: false,
         };
+        let new = NewConnection::within(theirs, connect, arriving, &broker.shared.zones.default);
         broker.shared.mailboxes[worker_of(&id, WORKERS)].post(Mail::Connection(Box::new(new)));
         client.connect(ours);
     }

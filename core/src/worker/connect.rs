@@ -263,6 +263,7 @@ impl Worker {
         }
         self.start_retries(key);
         self.watch_rights(key);
+        self.watch_expiry(key);
         self.end_forbidden_of_before(key);
         self.subscribe_for(&client, session);
         self.pump(session);

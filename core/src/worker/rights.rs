@@ -42,13 +42,13 @@ impl Worker {
 
     /// Whether a packet has to wait until somebody has decided what is in it. Then that is asked, and the connection held back.
     pub(super) fn waits_for_decision(&mut self, key: Key, packet: &Packet<'_>) -> bool {
-        let Some(connection) = self.connections.get_mut(key) else { return false };
-        let Some(rights) = connection.rights.clone() else { return false };
+        let Some(connection) = self.connections.get_mut(key).filter(|connection| connection.rights.is_some()) else { return false };
         if std::mem::take(&mut connection.is_decided) {
             // What nobody has answered is refused; it is not asked for ever.
             return false;
         }
         let Some(connection) = self.connections.get(key) else { return false };
+        let Some(rights) = &connection.rights else { return false };
         let undecided = |request: Request<'_>| (!rights.is_decided(&request)).then(|| Asked::new(&request));
         let requests: Vec<Asked> = match packet {
             Packet::Publish(publish) => {
@@ -73,7 +73,7 @@ impl Worker {
         if requests.is_empty() {
             return false;
         }
-        let client = Arc::clone(&connection.client);
+        let (client, rights) = (Arc::clone(&connection.client), Arc::clone(rights));
         self.hold_back(key);
         let question = Renewal { worker: self.number, connection: key, client, rights, wanted: Wanted::Decisions(requests) };
         if self.shared.renewals.try_send(question).is_err() {
@@ -90,7 +90,7 @@ impl Worker {
         self.resume_reading(key);
     }
 
-    /// Sets the timers of what a connection may do, and for how long.
+    /// Sets the timer of what a connection may do.
     pub(super) fn watch_rights(&mut self, key: Key) {
         let Some(connection) = self.connections.get(key) else { return };
         if let Some(secs) = connection.rights.as_ref().map(|rights| rights.valid_secs()).filter(|secs| *secs > 0) {
@@ -98,6 +98,14 @@ impl Worker {
             let jitter_ms = self.next_random() % 1000;
             self.renew_rights_at(key, self.now + Duration::from_secs(secs.into()) + Duration::from_millis(jitter_ms));
         }
+        // They were asked for while something changed. Where they cannot be had now, it is not tried again at once.
+        if self.connections.get(key).and_then(|connection| connection.rights.as_ref()).is_some_and(|rights| !rights.is_current()) {
+            self.renew_rights_at(key, self.now + LATER);
+        }
+    }
+
+    /// Sets the timer of how long the client's proof holds.
+    pub(super) fn watch_expiry(&mut self, key: Key) {
         if let Some(at_ms) = self.connections.get(key).and_then(|connection| connection.expires_at_ms) {
             self.timers.set(self.now + Duration::from_millis(at_ms.saturating_sub(self.now_ms)), Due::Expiry(key));
         }

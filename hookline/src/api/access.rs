@@ -22,6 +22,16 @@ pub(crate) struct Clients {
     pub(crate) renew_rights: Box<dyn Fn() + Send + Sync>,
 }
 
+impl Clients {
+    /// Permissions have changed, or may have.
+    fn have_rights_renewed(&self) {
+        if let Some(access) = &self.access {
+            access.note_change();
+        }
+        (self.renew_rights)();
+    }
+}
+
 impl std::fmt::Debug for Clients {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Clients").finish_non_exhaustive()
@@ -64,7 +74,7 @@ pub(super) async fn get_stats(State(shared): State<Shared>) -> Answer<BTreeMap<S
 pub(super) async fn delete_cache(State(shared): State<Shared>) -> Answer<Done> {
     if let Some(access) = &shared.clients.access {
         access.forget();
-        (shared.clients.renew_rights)();
+        shared.clients.have_rights_renewed();
         tracing::info!("permissions of all clients are asked for anew");
     }
     Ok(Json(Done {}))
@@ -159,7 +169,7 @@ async fn set_rules(shared: Shared, path: Vec<String>, rules: Option<serde_json::
             let mut path = path.into_iter();
             let subject = subject(&path.next().unwrap_or_default(), path.next())?;
             clients.users.set_permissions(&subject, rules.as_ref()).map_err(store_failed)?;
-            (clients.renew_rights)();
+            clients.have_rights_renewed();
             tracing::info!(?subject, removed = rules.is_none(), "permissions were set");
             Ok(rules.unwrap_or_default())
         })

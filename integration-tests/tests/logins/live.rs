@@ -162,7 +162,7 @@ fn what_is_taken_away_takes_nothing_else_with_it_and_a_large_subscribe_is_decide
     std::fs::write(&users, all).expect("written");
     let config = format!(
         "[[auto_subscribe]]\ntopic = \"inbox/${{clientid}}\"\nqos = 1\n[connectors.h]\ntype = \"http\"\nurl = \"http://{}\"\n\
-         [authorization]\nrefresh_secs = 1\n[[authorization.sources]]\nname = \"f\"\ntype = \"file\"\npath = '{}'\n[[authorization.sources]]\nname = \"h\"\nconnector = \"h\"\n\
+         [[authorization.sources]]\nname = \"f\"\ntype = \"file\"\npath = '{}'\n[[authorization.sources]]\nname = \"h\"\nconnector = \"h\"\n\
          parameters = {{ json = '{{\"topic\": \"${{topic}}\"}}' }}",
         server.address(),
         users.display()
@@ -195,6 +195,34 @@ fn what_is_taken_away_takes_nothing_else_with_it_and_a_large_subscribe_is_decide
         "{}",
         broker.log()
     );
+    assert!(broker.stop().success());
+}
+
+#[test]
+fn who_logs_in_while_permissions_change_does_not_keep_the_old_ones() {
+    let server = Webhook::start(|_| {
+        std::thread::sleep(Duration::from_secs(3));
+        Reply::Answer(200, "", "[]".into())
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let rules = folder.path().join("acl");
+    let write = |topic: &str| std::fs::write(&rules, format!("[[rules]]\npermission = 'allow'\ntopics = ['{topic}']\n")).expect("written");
+    write("plant/#");
+    let config = format!(
+        "[connectors.h]\ntype = \"http\"\nurl = \"http://{}\"\n[[authorization.sources]]\nname = \"f\"\ntype = \"file\"\npath = '{}'\n\
+         [[authorization.sources]]\nname = \"h\"\nconnector = \"h\"\nparameters = {{ json = '{{\"clientid\": \"${{clientid}}\"}}' }}",
+        server.address(),
+        rules.display()
+    );
+    let broker = Broker::start(folder.path(), &config);
+    let mut client = std::thread::scope(|scope| {
+        let coming = scope.spawn(|| log_in(&broker, "alice", "").expect("in"));
+        eventually("its permissions are asked for", Duration::from_secs(10), || server.requests().pop());
+        write("other/#");
+        coming.join().expect("in")
+    });
+    eventually("what the file says now holds", Duration::from_secs(20), || (!may_publish(&mut client, "plant/x")).then_some(()));
+    assert!(may_publish(&mut client, "other/x"));
     assert!(broker.stop().success());
 }
 
