@@ -111,7 +111,6 @@ impl Authenticator {
         }
     }
 
-    /// Judges a client. A backend that does not answer is a refusal, or counts as one that does not know the client.
     /// Looks whether a file of users has changed.
     pub(crate) fn look(&self) {
         if let Method::File(users) = &self.method {
@@ -119,6 +118,7 @@ impl Authenticator {
         }
     }
 
+    /// Judges a client. A backend that does not answer is a refusal, or counts as one that does not know the client.
     pub(crate) async fn judge(&self, login: &Login<'_>) -> Verdict {
         if !self.settings.enable || self.precondition.as_ref().is_some_and(|holds| !holds(&row(login.client, None))) {
             return Verdict::Ignore;
@@ -225,14 +225,12 @@ impl Authenticator {
         if !is_right {
             return Ok(Verdict::Deny(ReasonCode::BadUserNameOrPassword));
         }
-        let form = if user.get("dn").is_some() { acl::Form::Attributes } else { acl::Form::Answer };
-        let acl = match form {
-            acl::Form::Attributes => {
-                let acl = acl::read(form, std::slice::from_ref(&found[0])).map_err(Unanswered::Failed)?;
-                (!acl.rules.is_empty()).then_some(acl)
-            }
-            _ => None,
+        // An entry of a directory has its permissions with it.
+        let acl = match user.get("dn") {
+            Some(_) => Some(acl::read(acl::Form::Attributes, &found[..1]).map_err(Unanswered::Failed)?),
+            None => None,
         };
+        let acl = acl.filter(|acl| !acl.rules.is_empty());
         Ok(Verdict::Allow(Proven {
             is_superuser: is_true(user.get(&fields.is_superuser).or_else(|| user.get("isSuperuser"))),
             client_id: user.get("clientid_override").filter(|id| !id.is_null()).map(Value::to_string),

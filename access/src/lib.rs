@@ -33,7 +33,7 @@ use file::Watched;
 pub use guard::BackendStats;
 use guard::{Asks, Guard, Unanswered};
 pub use password::{HashError, hash, verify};
-use rule::{ClientRights, Group, Rule};
+use rule::{ClientRights, Group, Rule, Says};
 pub use users::{BuiltIn, Subject, User};
 
 /// A condition over what is known of a client.
@@ -229,7 +229,10 @@ impl Access {
             return authenticator::permission_of_answer(&found);
         }
         let acl = acl::read(*form, &found).map_err(Unanswered::Failed)?;
-        Ok(Group::new(&name.into(), &acl.rules, acl.is_closed, client).verdict(request))
+        Ok(match Group::new(&name.into(), &acl.rules, acl.is_closed, client).says(request) {
+            Says::Verdict(allow) => Some(allow),
+            Says::Nothing | Says::Unasked => None,
+        })
     }
 
     /// What a client may do. `made_at` is how often permissions had changed before they were asked for.
@@ -247,6 +250,15 @@ impl Source {
     fn new(settings: &AuthorizationSource, setup: &Setup<'_>) -> Result<Source, Vec<String>> {
         let one = |key: &str, problem: String| vec![format!("{key}: {problem}")];
         let path = || settings.path.as_deref().ok_or_else(|| one("path", "missing".into()));
+        if !settings.rules.is_empty() && (settings.kind != SourceType::Rules || settings.connector.is_some()) {
+            return Err(one(
+                "rules",
+                "have no effect beside another place of permissions; a source of their own may stand before or behind it".into(),
+            ));
+        }
+        if settings.path.is_some() && !matches!(settings.kind, SourceType::File | SourceType::Mosquitto) {
+            return Err(one("path", "has no effect beside this type; a file is of type \"file\" or \"mosquitto\"".into()));
+        }
         let origin = match (settings.kind, &settings.connector) {
             (SourceType::Rules, Some(connector)) => {
                 let NewLookup { lookup, kind } = (setup.lookup)(connector, &settings.parameters)?;

@@ -6,7 +6,8 @@ use hookline_schemas::config::{AccessRule, Permission, RuleAccess};
 
 use crate::rule::Rule;
 
-/// Reads the file: `topic` lines for everybody, or for the user named before them; `pattern` lines for everybody.
+/// Reads the file: `topic` lines for the user named before them, those before the first one for clients without a user name; `pattern` lines for
+/// everybody.
 pub(crate) fn read(text: &str) -> Result<Vec<Rule>, String> {
     let mut denied = Vec::new();
     let mut allowed = Vec::new();
@@ -48,9 +49,41 @@ pub(crate) fn read(text: &str) -> Result<Vec<Rule>, String> {
             client_attrs: BTreeMap::new(),
         };
         let rule = Rule::new(&settings).map_err(|problem| at(&problem))?;
+        let rule = if user.is_none() && !is_pattern { rule.of_nobody() } else { rule };
         // Denials go first there, wherever they stand.
         if access == "deny" { denied.push(rule) } else { allowed.push(rule) }
     }
     denied.append(&mut allowed);
     Ok(denied)
+}
+
+#[cfg(test)]
+mod tests {
+    use hookline_mqtt::QoS;
+    use hookline_schemas::Client;
+    use hookline_schemas::access::Request;
+    use hookline_schemas::event::Access;
+
+    use super::*;
+    use crate::rule::{Group, Says};
+
+    #[test]
+    fn topics_before_the_first_user_are_for_clients_without_a_name() {
+        let rules = read("topic a/#\nuser bob\ntopic b/#\npattern c/%u/#").expect("read");
+        let may = |username: Option<&str>, topic: &str| {
+            let mut client = Client::internal("c1");
+            client.username = username.map(Into::into);
+            let request = Request { action: Access::Publish, topic, qos: QoS::AtMostOnce, retain: false };
+            Group::new(&"acl".into(), &rules, true, &client).says(&request) == Says::Verdict(true)
+        };
+        assert!(may(None, "a/x") && may(Some(""), "a/x") && !may(Some("bob"), "a/x"));
+        assert!(may(Some("bob"), "b/x") && !may(None, "b/x") && !may(Some("eve"), "b/x"));
+        assert!(may(Some("eve"), "c/eve/x") && !may(Some("eve"), "c/bob/x") && !may(None, "c//x"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_line() {
+        assert!(read("user bob\nallow x").expect_err("wrong").starts_with("line 2: \"allow\" is not known"));
+        assert!(read("# one\n\ntopic read a/#/b").expect_err("wrong").starts_with("line 3: topics"));
+    }
 }

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hookline_mqtt::{QoS, topic};
-use hookline_schemas::Client;
 use hookline_schemas::access::{Decision, Request, Rights};
 use hookline_schemas::config::{AccessRule, DenyAction, Permission, RuleAccess};
 use hookline_schemas::event::Access;
+use hookline_schemas::{Client, Template};
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use regex::Regex;
@@ -18,6 +18,8 @@ use regex::Regex;
 /// What a rule says of a name.
 #[derive(Debug, Clone)]
 enum Name {
+    /// There must be none.
+    Absent,
     Exact(String),
     Like(Regex),
 }
@@ -32,6 +34,7 @@ impl Name {
 
     fn fits(&self, name: Option<&str>) -> bool {
         match (self, name) {
+            (Name::Absent, name) => name.is_none_or(str::is_empty),
             (Name::Exact(wanted), Some(name)) => wanted == name,
             (Name::Like(expression), Some(name)) => expression.is_match(name),
             (_, None) => false,
@@ -49,7 +52,16 @@ pub(crate) struct Rule {
     /// Those without a placeholder.
     fixed: Arc<Bound>,
     /// Those with one.
-    templates: Vec<String>,
+    templates: Vec<FilterTemplate>,
+}
+
+/// A filter with places for what is known of a client.
+#[derive(Debug, Clone)]
+struct FilterTemplate {
+    template: Template,
+    is_exact: bool,
+    /// It begins with such a place.
+    begins_filled: bool,
 }
 
 /// A permission for one client.
@@ -81,8 +93,8 @@ impl Rule {
         let mut templates = Vec::new();
         for text in &settings.topics {
             let inner = text.strip_prefix("eq ").unwrap_or(text);
-            if inner.contains("${") || inner.contains("%c") || inner.contains("%u") {
-                templates.push(text.clone());
+            if let Some(template) = FilterTemplate::parse(text).map_err(|problem| format!("topics: {problem}"))? {
+                templates.push(template);
             } else if topic::filter_is_valid(inner, usize::MAX) {
                 fixed.push(filter(text));
             } else {
@@ -114,6 +126,12 @@ impl Rule {
         })
     }
 
+    /// The same for clients without a user name alone.
+    pub(crate) fn of_nobody(mut self) -> Rule {
+        self.username = Some(Name::Absent);
+        self
+    }
+
     /// The permission for a client; `None`: it is not about it.
     fn bind(&self, client: &Client) -> Option<Arc<Bound>> {
         let fits = self.username.as_ref().is_none_or(|name| name.fits(client.username.as_deref()))
@@ -127,7 +145,7 @@ impl Rule {
             return Some(Arc::clone(&self.fixed));
         }
         let mut bound = (*self.fixed).clone();
-        bound.filters.extend(self.templates.iter().filter_map(|template| fill(template, client)));
+        bound.filters.extend(self.templates.iter().filter_map(|template| template.fill(client)));
         (!bound.filters.is_empty()).then(|| Arc::new(bound))
     }
 }
@@ -148,49 +166,61 @@ fn network(text: &str) -> Result<IpNet, String> {
     parsed.ok_or_else(|| format!("address: \"{text}\" is no address or network"))
 }
 
-/// A filter for one client; `None` where the client lacks what it names, or has a name that would widen it. What is exact is said by the template,
-/// never by a name, and no name leads to what is the broker's own (`$SYS`).
-fn fill(template: &str, client: &Client) -> Option<Filter> {
-    let certificate = client.certificate.as_deref();
-    let (template, is_exact) = template.strip_prefix("eq ").map_or((template, false), |inner| (inner, true));
-    let mut filled = String::with_capacity(template.len());
-    let mut rest = template;
-    loop {
-        let next = ["${", "%c", "%u"].iter().filter_map(|mark| rest.find(mark).map(|place| (place, *mark))).min()?;
-        let (place, mark) = next;
-        filled.push_str(&rest[..place]);
-        let (name, behind) = match mark {
-            "%c" => ("clientid", &rest[place + 2..]),
-            "%u" => ("username", &rest[place + 2..]),
-            _ => rest[place + 2..].split_once('}')?,
+impl FilterTemplate {
+    /// Reads a filter; `None`: it has no placeholder. `%c` and `%u` are the short forms of `${clientid}` and `${username}`.
+    fn parse(text: &str) -> Result<Option<FilterTemplate>, String> {
+        let (text, is_exact) = text.strip_prefix("eq ").map_or((text, false), |inner| (inner, true));
+        let text = text.replace("%c", "${clientid}").replace("%u", "${username}");
+        if !text.contains("${") {
+            return Ok(None);
+        }
+        let template = Template::parse(&text).map_err(|error| error.to_string())?;
+        let is_known = |path: &[Box<str>]| match path {
+            [name] => matches!(&**name, "clientid" | "username" | "cert_common_name" | "zone" | "listener"),
+            [first, ..] => &**first == "client_attrs",
+            [] => false,
         };
-        rest = behind;
-        if name == "$" {
-            filled.push('$');
-        } else {
-            let value = match name.strip_prefix("client_attrs.") {
-                Some(attribute) => client.attributes.get(attribute).map(|value| &**value),
-                None => match name {
-                    "clientid" => Some(&*client.client_id),
-                    "username" => client.username.as_deref(),
-                    "cert_common_name" => certificate.and_then(|certificate| certificate.common_name.as_deref()),
-                    "zone" => Some(&*client.zone),
-                    "listener" => Some(&*client.listener),
-                    _ => None,
-                },
-            };
-            let value = value.filter(|value| !value.is_empty() && !value.contains(['+', '#', '/', '\0']))?;
-            if filled.is_empty() && value.starts_with('$') {
-                return None;
+        if text.contains("${.}") || !template.paths().all(is_known) {
+            let known = "${clientid}, ${username}, ${cert_common_name}, ${client_attrs.NAME}, ${zone}, ${listener} and ${$}";
+            return Err(format!("\"{text}\" has a placeholder that is not known; there are {known}"));
+        }
+        let filled = template.rewrite(|_| "x".to_owned());
+        if !topic::filter_is_valid(&filled, usize::MAX) {
+            return Err(format!("\"{text}\" is no topic filter"));
+        }
+        Ok(Some(FilterTemplate { template, is_exact, begins_filled: text.starts_with("${") && !text.starts_with("${$}") }))
+    }
+
+    /// The filter for one client; `None` where the client lacks what it names, or has a name that would widen it. What is exact is said by the
+    /// template, never by a name, and no name leads to what is the broker's own (`$SYS`).
+    fn fill(&self, client: &Client) -> Option<Filter> {
+        let certificate = client.certificate.as_deref();
+        let value = |path: &[Box<str>]| match path {
+            [name] => match &**name {
+                "clientid" => Some(&*client.client_id),
+                "username" => client.username.as_deref(),
+                "cert_common_name" => certificate.and_then(|certificate| certificate.common_name.as_deref()),
+                "zone" => Some(&*client.zone),
+                "listener" => Some(&*client.listener),
+                _ => None,
+            },
+            [_, attribute @ ..] => client.attributes.get(&*attribute.join(".")).map(|value| &**value),
+            [] => None,
+        };
+        let is_harmless = |value: &&str| !value.is_empty() && !value.contains(['+', '#', '/', '\0']);
+        let mut is_whole = true;
+        let filled = self.template.rewrite(|placeholder| match placeholder.paths().next().and_then(value).filter(is_harmless) {
+            Some(value) => value.to_owned(),
+            None => {
+                is_whole = false;
+                String::new()
             }
-            filled.push_str(value);
+        });
+        if !is_whole || self.begins_filled && filled.starts_with('$') || !topic::filter_is_valid(&filled, usize::MAX) {
+            return None;
         }
-        if !["${", "%c", "%u"].iter().any(|mark| rest.contains(mark)) {
-            filled.push_str(rest);
-            let is_valid = topic::filter_is_valid(&filled, usize::MAX);
-            let filled = filled.into_boxed_str();
-            return is_valid.then_some(if is_exact { Filter::Exact(filled) } else { Filter::Pattern(filled) });
-        }
+        let filled = filled.into_boxed_str();
+        Some(if self.is_exact { Filter::Exact(filled) } else { Filter::Pattern(filled) })
     }
 }
 
@@ -260,6 +290,17 @@ pub(crate) struct Group {
     asked: Option<Arc<Mutex<Vec<Answered>>>>,
 }
 
+/// What a source says of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Says {
+    /// Allowed, or denied.
+    Verdict(bool),
+    /// The next one is asked.
+    Nothing,
+    /// Somebody has to be asked first.
+    Unasked,
+}
+
 /// Answers that are kept for one client, more than one packet asks for; then the oldest goes.
 const ANSWERS_MAX: usize = 1024;
 /// How long a refusal holds that comes from a failure.
@@ -304,18 +345,19 @@ impl Group {
         &self.source
     }
 
-    /// What it says of a request; `None`: nothing, or nobody has asked yet.
-    pub(crate) fn verdict(&self, request: &Request<'_>) -> Option<bool> {
-        if let Some(asked) = &self.asked {
-            return asked.lock().iter().find(|answered| answered.is_about(request))?.verdict;
-        }
-        let rule = self.rules.iter().find(|rule| rule.is_about(request));
-        rule.map(|rule| rule.allow).or(self.is_closed.then_some(false))
-    }
-
-    /// Whether somebody has to be asked first.
-    pub(crate) fn must_ask(&self, request: &Request<'_>) -> bool {
-        self.asked.as_ref().is_some_and(|asked| !asked.lock().iter().any(|answered| answered.is_about(request)))
+    /// What it says of a request.
+    pub(crate) fn says(&self, request: &Request<'_>) -> Says {
+        let verdict = match &self.asked {
+            Some(asked) => match asked.lock().iter().find(|answered| answered.is_about(request)) {
+                Some(answered) => answered.verdict,
+                None => return Says::Unasked,
+            },
+            None => {
+                let rule = self.rules.iter().find(|rule| rule.is_about(request));
+                rule.map(|rule| rule.allow).or(self.is_closed.then_some(false))
+            }
+        };
+        verdict.map_or(Says::Nothing, Says::Verdict)
     }
 
     /// Keeps an answer; an error is a refusal for a moment.
@@ -358,11 +400,10 @@ impl ClientRights {
             return None;
         }
         for group in self.own.iter().chain(&self.groups) {
-            if group.must_ask(request) {
-                return Some(group);
-            }
-            if group.verdict(request).is_some() {
-                return None;
+            match group.says(request) {
+                Says::Unasked => return Some(group),
+                Says::Verdict(_) => return None,
+                Says::Nothing => {}
             }
         }
         None
@@ -376,15 +417,18 @@ impl Rights for ClientRights {
             DenyAction::Disconnect => Decision::Disconnect,
         };
         for group in self.own.iter().chain(&self.groups) {
-            if let Some(allow) = group.verdict(request) {
-                return (if allow { Decision::Allow } else { denied }, &group.source);
-            }
-            // Nobody has asked: what is not known is not allowed.
-            if group.must_ask(request) {
-                return (denied, &group.source);
+            match group.says(request) {
+                Says::Verdict(true) => return (Decision::Allow, &group.source),
+                // What nobody has asked about is not known, and not allowed.
+                Says::Verdict(false) | Says::Unasked => return (denied, &group.source),
+                Says::Nothing => {}
             }
         }
         (if self.no_match == Permission::Allow { Decision::Allow } else { denied }, "default")
+    }
+
+    fn asks_each(&self) -> bool {
+        self.asks_each
     }
 
     fn is_decided(&self, request: &Request<'_>) -> bool {
@@ -557,6 +601,12 @@ mod tests {
             Rule::new(&rule).expect_err(toml)
         };
         assert!(wrong("permission = 'allow'\ntopics = ['a/#/b']").contains("no topic filter"));
+        for (topic, problem) in
+            [("a/${clentid}", "not known"), ("a/${clientid", "without its"), ("${.}/x", "not known"), ("x/#/${zone}", "no topic filter")]
+        {
+            let told = wrong(&format!("permission = 'deny'\ntopics = ['{topic}']"));
+            assert!(told.starts_with("topics: ") && told.contains(problem), "{told}");
+        }
         assert!(wrong("permission = 'allow'\nqos = [3]").starts_with("qos"));
         assert!(wrong("permission = 'allow'\naddress = 'here'").starts_with("address"));
         assert!(wrong("permission = 'allow'\nusername = 're:('").starts_with("username"));

@@ -99,7 +99,8 @@ impl BuiltIn {
     pub fn permissions(&self, subject: &Subject) -> Result<Option<Json>, QueueError> {
         let key = subject.key();
         let found = self.0.load(&key)?.into_iter().find(|(other, _)| *other == key);
-        Ok(found.and_then(|(_, value)| serde_json::from_slice(&value).ok()))
+        // What cannot be read is no list: then nobody says that nothing was denied.
+        Ok(found.map(|(_, value)| serde_json::from_slice(&value).unwrap_or_else(|_| "damaged".into())))
     }
 
     /// Sets the permissions of somebody, which were checked, or takes them away.

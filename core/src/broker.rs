@@ -130,11 +130,6 @@ impl Broker {
         Arc::new(Door(Arc::clone(&self.shared)))
     }
 
-    /// Asks all hooks anew what they want to hear of.
-    pub fn refresh_hooks(&self) {
-        self.shared.hooks.refresh();
-    }
-
     /// Has the permissions of all connected clients asked for anew, now.
     pub fn renew_rights(&self) -> impl Fn() + Send + Sync + 'static {
         let mailboxes = self.shared.mailboxes.clone();

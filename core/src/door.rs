@@ -7,7 +7,7 @@ use std::sync::Arc;
 use hookline_mqtt::Version;
 use hookline_mqtt::packet::Connect;
 use hookline_schemas::Client;
-use hookline_schemas::ports::Door as Port;
+use hookline_schemas::ports::{Door as Port, SOURCE_CLIENT};
 
 use crate::clock;
 use crate::listener::worker_of;
@@ -19,7 +19,8 @@ use crate::worker::Shared;
 pub(crate) struct Door(pub(crate) Arc<Shared>);
 
 impl Port for Door {
-    fn open(&self, client_id: &str) -> io::Result<UnixStream> {
+    fn open(&self, source: &str) -> io::Result<UnixStream> {
+        let client_id = &*format!("{SOURCE_CLIENT}{source}");
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         theirs.set_nonblocking(true)?;

@@ -15,10 +15,16 @@ use crate::clock;
 #[derive(Clone)]
 pub struct Hooks {
     node: Arc<str>,
+    /// What anybody wants to hear of.
     points: Arc<AtomicU32>,
-    hooks: Arc<[Arc<dyn Hook>]>,
+    /// Each hook, with what it wants to hear of.
+    hooks: Arc<[(Arc<dyn Hook>, AtomicU32)]>,
     gate: Option<Arc<dyn Gate>>,
     access: Option<Arc<dyn AccessControl>>,
+}
+
+fn read(points: &AtomicU32) -> HookSet {
+    HookSet::from_bits(points.load(Ordering::Relaxed))
 }
 
 impl std::fmt::Debug for Hooks {
@@ -30,19 +36,25 @@ impl std::fmt::Debug for Hooks {
 impl Hooks {
     /// Registers hooks; they are called in this order.
     pub fn new(node: &str, hooks: Vec<Arc<dyn Hook>>) -> Hooks {
-        let made = Hooks { node: node.into(), points: Arc::default(), hooks: hooks.into(), gate: None, access: None };
+        let hooks = hooks.into_iter().map(|hook| (hook, AtomicU32::default())).collect();
+        let made = Hooks { node: node.into(), points: Arc::default(), hooks, gate: None, access: None };
         made.refresh();
         made
     }
 
     /// Asks all hooks anew what they want to hear of.
     pub fn refresh(&self) {
-        let points = self.hooks.iter().fold(HookSet::EMPTY, |points, hook| points.union(hook.points()));
-        self.points.store(points.to_bits(), Ordering::Relaxed);
+        let mut all = HookSet::EMPTY;
+        for (hook, points) in &*self.hooks {
+            let wanted = hook.points();
+            points.store(wanted.to_bits(), Ordering::Relaxed);
+            all = all.union(wanted);
+        }
+        self.points.store(all.to_bits(), Ordering::Relaxed);
     }
 
     fn points(&self) -> HookSet {
-        HookSet::from_bits(self.points.load(Ordering::Relaxed))
+        read(&self.points)
     }
 
     /// Puts a gate before all of them, which every message passes.
@@ -71,12 +83,12 @@ impl Hooks {
 
     /// Whether somebody wants to be told the time.
     pub(crate) fn has_clock(&self) -> bool {
-        self.hooks.iter().any(|hook| hook.has_clock())
+        self.hooks.iter().any(|(hook, _)| hook.has_clock())
     }
 
     /// Tells the time to those who want it.
     pub(crate) fn tick(&self, now_ms: u64, outcome: &mut Outcome) {
-        self.hooks.iter().filter(|hook| hook.has_clock()).for_each(|hook| hook.tick(now_ms, outcome));
+        self.hooks.iter().filter(|(hook, _)| hook.has_clock()).for_each(|(hook, _)| hook.tick(now_ms, outcome));
     }
 
     /// Whether anybody listens.
@@ -90,7 +102,7 @@ impl Hooks {
             return;
         }
         let event = Event { point, timestamp_ms: clock::now_ms(), node: &self.node, client, about };
-        for hook in self.hooks.iter().filter(|hook| hook.points().contains(point)) {
+        for (hook, _) in self.hooks.iter().filter(|(_, points)| read(points).contains(point)) {
             hook.on(&event, outcome);
         }
     }

@@ -12,8 +12,9 @@ mod bans;
 mod broker;
 /// The time of day.
 mod clock;
-/// Hooks and the set of points that somebody listens to.
+/// The way in for parts of this process.
 mod door;
+/// Hooks and the set of points that somebody listens to.
 mod hooks;
 /// How fast clients may send.
 mod limiter;
@@ -25,8 +26,9 @@ mod mailbox;
 mod metrics;
 /// Records messages and events.
 mod recorder;
-/// Retained messages.
+/// Asks what connected clients may do.
 mod renewal;
+/// Retained messages.
 mod retained;
 /// Changes of topics.
 mod rewrite;

@@ -36,8 +36,8 @@ pub(crate) enum Mail {
     Alarm(Box<Alarm>),
     /// What a client may do is another by now.
     Rights { connection: Key, rights: Arc<dyn Rights> },
-    /// What a connection waits for is decided.
-    Decided { connection: Key },
+    /// What a connection waits for is decided, by these rights.
+    Decided { connection: Key, rights: Arc<dyn Rights> },
     /// What clients may do is to be asked for anew.
     RenewRights,
     /// Commits have become durable.

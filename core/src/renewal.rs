@@ -115,7 +115,7 @@ pub(crate) async fn run(
                             }
                         }
                         Wanted::Decisions(requests) => {
-                            let _answer = Answer::new(mailbox, Mail::Decided { connection });
+                            let _answer = Answer::new(mailbox, Mail::Decided { connection, rights: Arc::clone(&rights) });
                             for asked in &requests {
                                 access.ask(&client, &rights, asked.request()).await;
                             }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hookline_connectors::{Delivery, DeliveryHandle, IntakeHandle, Special};
+use hookline_core::Hooks;
 use hookline_core::store::{ActionQueue, Bounds, QueueKind, Store};
 use hookline_rules::{Engine, Targets};
 use hookline_schemas::Template;
@@ -28,17 +29,21 @@ pub(crate) struct Live {
     store: Arc<Store>,
     state: Arc<dyn StateStore>,
     engine: Arc<Engine>,
+    /// Those that the rules are one of.
+    hooks: Hooks,
     door: Arc<dyn Door>,
     deliveries: BTreeMap<String, DeliveryHandle>,
     intakes: BTreeMap<String, IntakeHandle>,
 }
 
-/// What a change has changed, by name.
+/// What a change has changed, by name. What it names was also restarted, where it did not run before.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Changes {
     pub(crate) actions: Vec<String>,
     pub(crate) sources: Vec<String>,
     pub(crate) rules: Vec<String>,
+    /// What could not be started, and why. The next change tries it again.
+    pub(crate) failed: Vec<String>,
 }
 
 /// What came of a wish to read the configuration again: what has changed, or why nothing has.
@@ -65,11 +70,13 @@ impl Live {
         store: Arc<Store>,
         state: Arc<dyn StateStore>,
         engine: Arc<Engine>,
+        hooks: Hooks,
         door: Arc<dyn Door>,
     ) -> anyhow::Result<Live> {
-        let mut live = Live { config, store, state, engine, door, deliveries: BTreeMap::new(), intakes: BTreeMap::new() };
+        let targets = targets(&config, &store)?;
+        let mut live = Live { config, store, state, engine, hooks, door, deliveries: BTreeMap::new(), intakes: BTreeMap::new() };
         for name in live.config.actions.keys().cloned().collect::<Vec<_>>() {
-            live.start_delivery(&name)?;
+            live.start_delivery(&name, &targets)?;
         }
         for name in live.config.sources.keys().cloned().collect::<Vec<_>>() {
             live.start_intake(&name)?;
@@ -78,9 +85,8 @@ impl Live {
         Ok(live)
     }
 
-    fn start_delivery(&mut self, name: &str) -> anyhow::Result<()> {
+    fn start_delivery(&mut self, name: &str, targets: &Targets) -> anyhow::Result<()> {
         let action = &self.config.actions[name];
-        let targets = targets(&self.config, &self.store)?;
         let fallback = action.fallback_actions.iter().filter_map(|name| targets.get(name)).map(|(queue, _)| *queue).collect();
         let undefined_as_text = action.undefined_as_text.then(|| placeholders(&action.parameters));
         let special = Special { fallback, undefined_as_text, paused: api::is_paused(&self.store, name)? };
@@ -117,28 +123,30 @@ impl Live {
         Running::new(&self.config, Arc::clone(&self.engine), self.deliveries.values(), &self.intakes)
     }
 
-    /// Changes what runs to another configuration, which was checked. All of it, or nothing: then the reasons come back.
+    /// Changes what runs to another configuration, which was checked. Where it cannot be, nothing is, and the reasons come back. What was changed
+    /// and cannot be started in the end is told, and does not keep the rest from what it is to do now.
     pub(crate) async fn change(&mut self, new: Config) -> Reloaded {
         let (old_json, new_json) = (json(&self.config), json(&new));
         let other: Vec<&str> = sections(&old_json, &new_json).into_iter().filter(|section| !CHANGEABLE.contains(section)).collect();
         if !other.is_empty() {
-            return Err(vec![format!("changes in {} need a restart; nothing was changed", other.join(", "))]);
+            return Err(vec![format!("changes in {} need a restart", other.join(", "))]);
         }
         // Questions about clients keep the connectors that they were made with.
         let asked = asked_connectors(&self.config).into_iter().filter(|name| old_json["connectors"][name] != new_json["connectors"][name]);
         let asked: Vec<&str> = asked.collect();
         if !asked.is_empty() {
-            return Err(vec![format!(
-                "changes in connectors that clients are asked about by ({}) need a restart; nothing was changed",
-                asked.join(", ")
-            )]);
+            return Err(vec![format!("changes in connectors that clients are asked about by ({}) need a restart", asked.join(", "))]);
         }
         let needed = hookline_core::store_settings(&new).level;
         if needed.strongest(self.store.level()) != self.store.level() {
-            return Err(vec![format!(
-                "an action asks for level {needed:?}, and the store was opened for less: that needs a restart; nothing was changed"
-            )]);
+            return Err(vec![format!("an action asks for level {needed:?}, and the store was opened for less: that needs a restart")]);
         }
+        // What could not be started before.
+        let is_stopped = |kind: &str, name: &str| match kind {
+            "actions" => new.actions.contains_key(name) && !self.deliveries.contains_key(name),
+            "sources" => new.sources.get(name).is_some_and(|source| source.enable) && !self.intakes.contains_key(name),
+            _ => false,
+        };
         let changed = |kind: &str, connectors: bool| -> Vec<String> {
             let (old, new) = (&old_json[kind], &new_json[kind]);
             let names = old.as_object().into_iter().chain(new.as_object()).flatten().map(|(name, _)| name);
@@ -150,34 +158,40 @@ impl Live {
                 let (before, after) = (&old[name.as_str()], &new[name.as_str()]);
                 before != after || connectors && connector(&old_json, before) != connector(&new_json, after)
             };
-            names.into_iter().filter(differs).collect()
+            names.into_iter().filter(|name| differs(name) || is_stopped(kind, name)).collect()
         };
-        let changes = Changes { actions: changed("actions", true), sources: changed("sources", true), rules: changed("rules", false) };
+        let mut changes = Changes {
+            actions: changed("actions", true),
+            sources: changed("sources", true),
+            rules: changed("rules", false),
+            failed: Vec::new(),
+        };
         // New queues first, so that rules can name them; then the rules, so that nothing more goes to what is removed.
         let targets = targets(&new, &self.store).map_err(|error| vec![error.to_string()])?;
         self.engine
             .replace(&new.rules, &targets, Some(&self.state))
             .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        // From here on messages are judged by the new rules.
+        self.hooks.refresh();
         self.config = new;
-        // One that fails does not keep the others from what they are to do now.
-        let mut failed = Vec::new();
         for name in &changes.sources {
             if let Some(intake) = self.intakes.remove(name) {
                 intake.stop().await;
             }
             if self.config.sources.contains_key(name) {
-                failed.extend(self.start_intake(name).err().map(|error| format!("sources.{name}: {error}; it does not run")));
+                changes.failed.extend(self.start_intake(name).err().map(|error| format!("sources.{name}: {error}; it does not run")));
             }
         }
+        let removed = self.deliveries.iter().filter(|(name, _)| !self.config.actions.contains_key(*name));
+        drain(removed.map(|(_, delivery)| delivery)).await;
         for name in &changes.actions {
             if let Some(delivery) = self.deliveries.remove(name) {
-                if !self.config.actions.contains_key(name) {
-                    drain(std::iter::once(&delivery)).await;
-                }
                 delivery.stop().await;
             }
             if self.config.actions.contains_key(name) {
-                failed.extend(self.start_delivery(name).err().map(|error| format!("actions.{name}: {error}; its records wait")));
+                changes
+                    .failed
+                    .extend(self.start_delivery(name, &targets).err().map(|error| format!("actions.{name}: {error}; its records wait")));
             }
         }
         self.tell_of_orphans();
@@ -187,7 +201,10 @@ impl Live {
             rules = changes.rules.join(" "),
             "changed while running"
         );
-        if failed.is_empty() { Ok(changes) } else { Err(failed) }
+        if !changes.failed.is_empty() {
+            tracing::error!(problems = changes.failed.join("; "), "changed while running, but for what cannot be started");
+        }
+        Ok(changes)
     }
 
     /// Stops what comes in.

@@ -71,8 +71,8 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
         let access = access::open(&config, Arc::clone(&state)).map_err(|errors| anyhow::anyhow!("{}", errors.join("; ")))?;
         let guard = access.clone().map(|access| access as Arc<dyn AccessControl>);
         let hooks = Hooks::new(&config.node.name, told).behind(Arc::new(ingress)).guarded_by(guard);
-        let broker = Broker::start(&config, opened, hooks)?;
-        let mut live = Live::start(config.clone(), Arc::clone(&store), Arc::clone(&state), Arc::clone(&engine), broker.door())?;
+        let broker = Broker::start(&config, opened, hooks.clone())?;
+        let mut live = Live::start(config.clone(), Arc::clone(&store), Arc::clone(&state), Arc::clone(&engine), hooks, broker.door())?;
         let (reloads, mut wanted) = mpsc::channel(1);
         let clients = api::Clients { access, users: BuiltIn::new(state), renew_rights: Box::new(broker.renew_rights()) };
         let running = Arc::new(ArcSwap::from_pointee(live.running()));
@@ -87,7 +87,7 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
             tokio::select! {
                 why = stop.wait() => break why,
                 Some(answer) = wanted.recv() => {
-                    let changed = reload(&mut live, &broker, &sources).await;
+                    let changed = reload(&mut live, &sources).await;
                     running.store(Arc::new(live.running()));
                     // Who has asked may be gone.
                     drop(answer.send(changed));
@@ -131,7 +131,7 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
 }
 
 /// Reads the configuration again, and changes what can be changed while it runs.
-async fn reload(live: &mut Live, broker: &Broker, sources: &Sources) -> Reloaded {
+async fn reload(live: &mut Live, sources: &Sources) -> Reloaded {
     let sources = sources.clone();
     let loaded = tokio::task::spawn_blocking(move || {
         let loaded = config::load(sources)?;
@@ -143,9 +143,8 @@ async fn reload(live: &mut Live, broker: &Broker, sources: &Sources) -> Reloaded
         Ok(Err(Errors { errors, .. })) => Err(errors),
         Err(error) => Err(vec![error.to_string()]),
     };
-    broker.refresh_hooks();
     if let Err(errors) = &result {
-        tracing::error!(problems = errors.join("; "), "the configuration was not changed");
+        tracing::error!(problems = errors.join("; "), "nothing was changed");
     }
     result
 }

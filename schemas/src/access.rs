@@ -66,6 +66,9 @@ pub trait Rights: Debug + Send + Sync {
     /// Decides; with the name of the source that did.
     fn decide(&self, request: &Request<'_>) -> (Decision, &str);
 
+    /// Whether there is anything that it cannot decide before somebody was asked.
+    fn asks_each(&self) -> bool;
+
     /// Whether it can decide that now. Where not, [`AccessControl::ask`] finds out.
     fn is_decided(&self, request: &Request<'_>) -> bool;
 

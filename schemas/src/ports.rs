@@ -162,13 +162,16 @@ impl Outcome {
     }
 }
 
+/// What the client identifiers of sources begin with. No client from outside gets one of them: it would take the session over.
+pub const SOURCE_CLIENT: &str = "$source/";
+
 /// The way into the broker for a part of its own process: a session of MQTT 5 over a stream.
 pub trait Door: Send + Sync {
-    /// Lets a session in, with that client identifier. Its CONNACK is on its way; the stream does not block.
+    /// Lets a session in, for the source of that name. Its client identifier is [`SOURCE_CLIENT`] and the name; its CONNACK is on its way; the stream does not block.
     ///
     /// # Errors
     /// The system has no stream left.
-    fn open(&self, client_id: &str) -> std::io::Result<std::os::unix::net::UnixStream>;
+    fn open(&self, source: &str) -> std::io::Result<std::os::unix::net::UnixStream>;
 
     /// How many levels a topic may have at the most.
     fn topic_levels_max(&self) -> usize;
@@ -178,9 +181,6 @@ pub trait Door: Send + Sync {
 pub trait QueueReader: Send + Sync {
     /// The number of the first record that is not settled.
     fn front(&self) -> u64;
-
-    /// The number that the next record will get.
-    fn end(&self) -> u64;
 
     /// Records from the number `from` on that are not settled, oldest first, up to both bounds, at least one where there is one.
     /// A record that cannot be decoded comes with its error, for the dead-letter queue.

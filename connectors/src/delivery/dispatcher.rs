@@ -104,11 +104,10 @@ impl Dispatcher {
 
     /// Waits for a batch to become full, as long as the settings say.
     async fn gather(&self) {
-        let wait = Duration::from_millis(self.settings.batch_wait_ms);
-        let until = Instant::now() + wait;
-        let records_max = self.settings.batch_records_max as u64;
-        while !wait.is_zero() && Instant::now() < until && self.queue.end().saturating_sub(self.next) < records_max {
-            sleep(wait / 8 + Duration::from_millis(1)).await;
+        if self.settings.batch_wait_ms > 0 {
+            let last = self.next + (self.settings.batch_records_max as u64).saturating_sub(1);
+            // Time is up, or the batch is full: it goes in both cases.
+            drop(timeout(Duration::from_millis(self.settings.batch_wait_ms), self.queue.wait(last)).await);
         }
     }
 

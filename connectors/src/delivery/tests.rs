@@ -43,11 +43,7 @@ fn key(sequence: u64) -> u64 {
 
 impl QueueReader for MemoryQueue {
     fn front(&self) -> u64 {
-        self.records.lock().expect("lock").front().copied().unwrap_or(self.end())
-    }
-
-    fn end(&self) -> u64 {
-        self.settled.lock().expect("lock").accepted
+        self.records.lock().expect("lock").front().copied().unwrap_or_else(|| self.settled.lock().expect("lock").accepted)
     }
 
     fn read(&self, from: u64, records_max: usize, _: usize) -> Result<Vec<Result<Record, Unreadable>>, QueueError> {

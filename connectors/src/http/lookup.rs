@@ -10,7 +10,7 @@ use reqwest::Client;
 use tokio::sync::{Mutex, OnceCell};
 
 use super::client;
-use super::config::{Auth, Connector, Parameters};
+use super::config::{Connector, Parameters};
 use super::request::Request;
 use super::sink::authorized;
 use super::token::Token;
@@ -29,11 +29,8 @@ struct HttpLookup {
 impl HttpLookup {
     /// A token that lasts, where one is needed.
     async fn token(&self, client: &Client) -> Result<Option<Token>, Failure> {
-        let Some(Auth::Oauth2(settings)) = &self.connector.auth else { return Ok(None) };
         let mut token = self.token.lock().await;
-        if token.as_ref().is_none_or(|token| !token.is_fresh()) {
-            *token = Some(Token::fetch(client, settings).await?);
-        }
+        Token::renew(&mut token, self.connector.auth.as_ref(), client).await?;
         Ok(token.clone())
     }
 }
@@ -66,6 +63,11 @@ impl Lookup for HttpLookup {
             let request = authorized(self.connector.auth.as_ref(), token.as_ref(), request);
             let mut response = request.send().await.map_err(|error| failed(format!("http: {}", client::explain(&error.without_url()))))?;
             let status = response.status().as_u16();
+            // The server does not take the token any more: the next question fetches a new one.
+            if status == 401 && token.is_some() {
+                *self.token.lock().await = None;
+                return Err(failed("http: answered 401 to a token of this broker".to_owned()));
+            }
             // Not about what was asked: it may be over soon, or this broker's own login is wrong.
             if matches!(status, 407 | 408 | 425 | 429 | 500..) {
                 return Err(failed(format!("http: answered {status}")));

@@ -105,13 +105,8 @@ impl HttpSink {
 
     /// Sees that there is a token that lasts, where one is needed.
     async fn renew_token(&mut self) -> Result<(), Failure> {
-        let Some(Auth::Oauth2(settings)) = &self.connector.auth else { return Ok(()) };
-        if self.token.as_ref().is_some_and(Token::is_fresh) {
-            return Ok(());
-        }
         let client = self.client.as_ref().ok_or_else(not_connected)?;
-        self.token = Some(Token::fetch(client, settings).await?);
-        Ok(())
+        Token::renew(&mut self.token, self.connector.auth.as_ref(), client).await
     }
 
     fn limit(&self) -> Duration {

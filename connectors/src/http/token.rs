@@ -9,7 +9,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::client::{body, explain};
-use super::config::{ClientAuth, OAuth2};
+use super::config::{Auth, ClientAuth, OAuth2};
 use crate::connector::Failure;
 
 /// How long a token is used whose end the endpoint does not tell.
@@ -35,12 +35,22 @@ struct Reply {
 }
 
 impl Token {
-    pub(super) fn is_fresh(&self) -> bool {
+    fn is_fresh(&self) -> bool {
         Instant::now() < self.until
     }
 
+    /// Sees that there is one that lasts, where the login needs one.
+    pub(super) async fn renew(held: &mut Option<Token>, auth: Option<&Auth>, client: &Client) -> Result<(), Failure> {
+        if let Some(Auth::Oauth2(settings)) = auth
+            && held.as_ref().is_none_or(|token| !token.is_fresh())
+        {
+            *held = Some(Token::fetch(client, settings).await?);
+        }
+        Ok(())
+    }
+
     /// Asks the endpoint for a token. Whatever goes wrong is no record's fault.
-    pub(super) async fn fetch(client: &Client, settings: &OAuth2) -> Result<Token, Failure> {
+    async fn fetch(client: &Client, settings: &OAuth2) -> Result<Token, Failure> {
         let failed = |problem: String| Failure::Reconnect(format!("http: no token from {}: {problem}", settings.token_url));
         let mut request = client
             .post(&settings.token_url)

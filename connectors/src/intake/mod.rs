@@ -110,12 +110,18 @@ impl IntakeHandle {
     }
 
     /// Stops it. What the broker has not acknowledged stays with the outside system.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.stop.send_replace(true);
-        match timeout(STOP_TIMEOUT, self.task).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(source = self.report.name, %error, "a source panicked"),
-            Err(_) => tracing::warn!(source = self.report.name, "a source did not end in time"),
+        let ended = match timeout(STOP_TIMEOUT, &mut self.task).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                tracing::warn!(source = self.report.name, "a source did not end in time");
+                self.task.abort();
+                self.task.await
+            }
+        };
+        if let Err(error) = ended.or_else(|error| if error.is_cancelled() { Ok(()) } else { Err(error) }) {
+            tracing::error!(source = self.report.name, %error, "a source panicked");
         }
     }
 }

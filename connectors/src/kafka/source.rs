@@ -1,6 +1,8 @@
 //! Messages of Kafka's topics: their offsets are committed when the broker has acknowledged them.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
 
 use hookline_mqtt::{Properties, QoS, topic};
 use hookline_schemas::ports::{BoxFuture, Door};
@@ -10,13 +12,16 @@ use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::message::{BorrowedMessage, Headers, Message as _};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
 
 use super::client::{self, Security};
 use super::config::Connector;
 use crate::connector::Failure;
 use crate::intake::{Answer, Inlet, Message, Report, Source};
 use crate::kind::{PARAMETERS, SettingsError, template};
+
+/// How long the cluster may take to say that it is there.
+const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is taken.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -75,8 +80,6 @@ pub(super) struct KafkaSource {
     topic: Template,
     payload: Template,
     qos: QoS,
-    /// Kept over failures of the broker's side, so that the group is not shaken up.
-    consumer: Mutex<Option<StreamConsumer>>,
 }
 
 impl KafkaSource {
@@ -88,10 +91,10 @@ impl KafkaSource {
         let qos = QoS::from_bits(settings.qos).ok_or_else(|| wrong("qos", "must be 0, 1 or 2"))?;
         let (topic, payload) = (template("topic", &settings.topic)?, template("payload", &settings.payload)?);
         let security = connector.security()?;
-        Ok(KafkaSource { connector, security, settings, topic, payload, qos, consumer: Mutex::new(None) })
+        Ok(KafkaSource { connector, security, settings, topic, payload, qos })
     }
 
-    fn open(&self, name: &str) -> Result<StreamConsumer, Failure> {
+    async fn open(&self, name: &str) -> Result<Arc<StreamConsumer>, Failure> {
         let mut config: ClientConfig = client::base(&self.connector, &self.security);
         let group = self.settings.group_id.clone().unwrap_or_else(|| format!("hookline-{name}"));
         let reset = if self.settings.offset_reset == OffsetReset::Earliest { "earliest" } else { "latest" };
@@ -108,11 +111,15 @@ impl KafkaSource {
         let consumer: StreamConsumer = config.create().map_err(|error| Failure::Reconnect(format!("kafka client: {error}")))?;
         let topics: Vec<&str> = self.settings.topics.iter().map(String::as_str).collect();
         consumer.subscribe(&topics).map_err(|error| client::classify(&error))?;
+        let consumer = Arc::new(consumer);
+        let asked = Arc::clone(&consumer);
+        let there = spawn_blocking(move || asked.fetch_metadata(None, METADATA_TIMEOUT).map(drop)).await;
+        there.map_err(|error| Failure::Reconnect(format!("kafka: {error}")))?.map_err(|error| client::classify(&error))?;
         Ok(consumer)
     }
 
     async fn take_in(&self, consumer: &StreamConsumer, door: &dyn Door, report: &Report) -> Result<(), Failure> {
-        let mut inlet = Inlet::open(door, &format!("hookline-in-{}", report.name())).await?;
+        let mut inlet = Inlet::open(door, report.name()).await?;
         let mut under_way: VecDeque<(String, i32, i64)> = VecDeque::new();
         loop {
             tokio::select! {
@@ -127,7 +134,6 @@ impl KafkaSource {
                 }
                 received = consumer.recv(), if inlet.has_room() => {
                     let received = received.map_err(|error| client::classify(&error))?;
-                    report.is_well();
                     report.received();
                     let place = (received.topic().to_owned(), received.partition(), received.offset());
                     let sent = match self.message(&received) {
@@ -191,14 +197,14 @@ fn store(consumer: &StreamConsumer, topic: &str, partition: i32, offset: i64) {
 impl Source for KafkaSource {
     fn run<'a>(&'a mut self, door: &'a dyn Door, report: &'a Report) -> BoxFuture<'a, Failure> {
         Box::pin(async move {
-            let mut consumer = self.consumer.lock().await;
             // What was received and not acknowledged comes again only to a new one.
-            *consumer = None;
-            let opened = match self.open(report.name()) {
-                Ok(opened) => consumer.insert(opened),
-                Err(failure) => return failure,
-            };
-            self.take_in(opened, door, report).await.err().unwrap_or_else(|| Failure::Reconnect("kafka: the end".into()))
+            match self.open(report.name()).await {
+                Ok(consumer) => {
+                    report.is_well();
+                    self.take_in(&consumer, door, report).await.err().unwrap_or_else(|| Failure::Reconnect("kafka: the end".into()))
+                }
+                Err(failure) => failure,
+            }
         })
     }
 }

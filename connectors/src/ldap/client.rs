@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ldap3::adapters::{Adapter, EntriesOnly, PagedResults};
 use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, LdapError, ResultEntry, SearchEntry, SearchOptions};
 use tokio::task::JoinHandle;
 
@@ -13,8 +14,12 @@ use crate::kind::{CONNECTOR, SettingsError};
 
 /// How long one server may take to answer a connection; then the next one is tried.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Entries that are read at the most: more than one is a mistake.
-const ENTRIES_MAX: i32 = 2;
+/// Entries that are read where one is wanted: more than one is a mistake.
+const ENTRIES_OF_ONE: i32 = 2;
+/// Entries that are read where all are wanted.
+const ENTRIES_MAX: usize = 10_000;
+/// Entries in a page; directories mostly answer with 500 or 1,000 at a time.
+const PAGE: i32 = 500;
 /// Result codes (RFC 4511, appendix A).
 const NO_SUCH_OBJECT: u32 = 32;
 const CONSTRAINT_VIOLATION: u32 = 19;
@@ -47,6 +52,14 @@ impl Drop for Session {
 pub(super) struct Entry {
     pub(super) dn: String,
     pub(super) attributes: HashMap<String, Vec<String>>,
+}
+
+impl Entry {
+    /// `None`: it is none, but a reference to another server.
+    fn read(entry: ResultEntry) -> Option<Entry> {
+        let is_real = !entry.is_ref() && !entry.is_intermediate();
+        is_real.then(|| SearchEntry::construct(entry)).map(|entry| Entry { dn: entry.dn, attributes: entry.attrs })
+    }
 }
 
 impl Servers {
@@ -117,21 +130,55 @@ impl Session {
 
     /// The entries that a filter finds, two at the most.
     pub(super) async fn search(&mut self, base: &str, scope: Scope, filter: &str, attributes: &[String]) -> Result<Vec<Entry>, Failure> {
-        let scope = match scope {
-            Scope::Base => ldap3::Scope::Base,
-            Scope::One => ldap3::Scope::OneLevel,
-            Scope::Subtree => ldap3::Scope::Subtree,
-        };
-        let options = SearchOptions::new().sizelimit(ENTRIES_MAX);
-        let found = self.ldap.with_search_options(options).search(base, scope, filter, attributes.to_vec()).await;
+        let options = SearchOptions::new().sizelimit(ENTRIES_OF_ONE);
+        let found = self.ldap.with_search_options(options).search(base, scope.of_protocol(), filter, attributes.to_vec()).await;
         let ldap3::SearchResult(entries, result) = found.map_err(|error| broken(&error))?;
         match result.rc {
             // Active Directory points to its other partitions beside what it finds.
             0 | SIZE_LIMIT_EXCEEDED | REFERRAL | NO_SUCH_OBJECT => {}
             _ => return Err(Failure::Reconnect(format!("ldap: {result}"))),
         }
-        let real = entries.into_iter().filter(|entry: &ResultEntry| !entry.is_ref() && !entry.is_intermediate());
-        Ok(real.map(SearchEntry::construct).map(|entry| Entry { dn: entry.dn, attributes: entry.attrs }).collect())
+        Ok(entries.into_iter().filter_map(Entry::read).collect())
+    }
+
+    /// All entries that a filter finds, page by page.
+    pub(super) async fn search_all(
+        &mut self,
+        base: &str,
+        scope: Scope,
+        filter: &str,
+        attributes: &[String],
+    ) -> Result<Vec<Entry>, Failure> {
+        let pages: Vec<Box<dyn Adapter<_, _>>> = vec![Box::new(EntriesOnly::new()), Box::new(PagedResults::new(PAGE))];
+        let searched = self.ldap.streaming_search_with(pages, base, scope.of_protocol(), filter, attributes.to_vec()).await;
+        let mut stream = searched.map_err(|error| broken(&error))?;
+        let mut found = Vec::new();
+        while let Some(entry) = stream.next().await.map_err(|error| broken(&error))? {
+            if found.len() == ENTRIES_MAX {
+                // What is still to come is not read by anybody.
+                let handle = stream.ldap_handle();
+                let message_id = handle.last_id();
+                let abandoned = handle.abandon(message_id).await;
+                abandoned.map_err(|error| broken(&error))?;
+                return Err(Failure::Reject(format!("ldap: {filter} finds more than {ENTRIES_MAX} entries below \"{base}\"")));
+            }
+            found.extend(Entry::read(entry));
+        }
+        let result = stream.finish().await;
+        match result.rc {
+            0 | REFERRAL | NO_SUCH_OBJECT => Ok(found),
+            _ => Err(Failure::Reconnect(format!("ldap: {result}"))),
+        }
+    }
+}
+
+impl Scope {
+    fn of_protocol(self) -> ldap3::Scope {
+        match self {
+            Scope::Base => ldap3::Scope::Base,
+            Scope::One => ldap3::Scope::OneLevel,
+            Scope::Subtree => ldap3::Scope::Subtree,
+        }
     }
 }
 

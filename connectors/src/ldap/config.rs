@@ -42,6 +42,10 @@ pub(crate) struct Question {
     /// in `memberOf`.
     #[serde(default)]
     pub(crate) member_of: Vec<String>,
+    /// For permissions: every entry that is found counts, such as the groups that a client is in, up to 10,000. They are read in pages (RFC 2696),
+    /// so that a directory's own bound on answers does not matter. Without it two entries are an error.
+    #[serde(default)]
+    pub(crate) all_entries: bool,
     /// The attributes that are read.
     #[serde(default = "attributes")]
     pub(crate) attributes: Vec<String>,

@@ -45,24 +45,26 @@ impl LdapLookup {
         let base = fill(&self.base_dn, row, |text| dn_escape(text).into_owned());
         let filter = fill(&self.filter, row, |text| ldap_escape(text).into_owned());
         let question = &self.question;
-        let found = self.readers.run(&Search { lookup: self, base, filter }).await?;
-        let Some((entry, is_member)) = found else { return Ok(Vec::new()) };
         // About permissions no password is said.
-        let password = row.path(["password"]).as_text().unwrap_or_default().to_owned();
+        let password = row.path(["password"]).as_text();
+        if question.all_entries && password.is_some() {
+            return Err(Failure::Reject("ldap: all_entries is for permissions; a login is one entry".into()));
+        }
+        let password = password.unwrap_or_default().to_owned();
+        let found = self.readers.run(&Search { lookup: self, base, filter }).await?;
+        if question.all_entries {
+            let members = found.into_iter().filter(|(_, is_member)| *is_member);
+            return Ok(members.map(|(entry, _)| Value::Map(described(&entry))).collect());
+        }
+        let Some((entry, is_member)) = found.into_iter().next() else { return Ok(Vec::new()) };
         let is_bind = question.method == Method::Bind;
         if !is_member && (!is_bind || password.is_empty()) {
             return Ok(Vec::new());
         }
-        let mut answer = Map::new();
-        for (name, values) in &entry.attributes {
-            let values: Vec<Value> = values.iter().map(|value| Value::text(value)).collect();
-            answer.insert(name, Value::Array(values));
-        }
-        // What is found out here is behind the entry's attributes, none of which may stand for it.
-        answer.insert("dn", Value::text(&entry.dn));
+        let mut answer = described(&entry);
         if is_bind {
             // Without a password a directory lets in everybody, as nobody.
-            let is_right = !password.is_empty() && self.binders.run(&Bind { lookup: self, dn: entry.dn.clone(), password }).await?;
+            let is_right = !password.is_empty() && self.binders.run(&Bind { lookup: self, dn: entry.dn, password }).await?;
             answer.insert("authenticated", Value::Bool(is_right && is_member));
         }
         Ok(vec![Value::Map(answer)])
@@ -88,7 +90,17 @@ impl LdapLookup {
     }
 }
 
-/// A search for one entry, and whether it is in one of the groups.
+/// An entry's attributes, and its name, for which no attribute may stand.
+fn described(entry: &Entry) -> Map {
+    let mut described = Map::new();
+    for (name, values) in &entry.attributes {
+        described.insert(name, Value::Array(values.iter().map(|value| Value::text(value)).collect()));
+    }
+    described.insert("dn", Value::text(&entry.dn));
+    described
+}
+
+/// A search for one entry or all, and whether each is in one of the groups.
 struct Search<'a> {
     lookup: &'a LdapLookup,
     base: String,
@@ -97,22 +109,28 @@ struct Search<'a> {
 
 impl Task for Search<'_> {
     type Session = Session;
-    type Result = Option<(Entry, bool)>;
+    type Result = Vec<(Entry, bool)>;
 
     async fn connect(&self) -> Result<Session, Failure> {
         self.lookup.servers.connect_reader().await
     }
 
-    async fn run(&self, session: &mut Session) -> Result<Option<(Entry, bool)>, Failure> {
+    async fn run(&self, session: &mut Session) -> Result<Vec<(Entry, bool)>, Failure> {
         let (Search { lookup, base, filter }, question) = (self, &self.lookup.question);
-        let found = session.search(base, question.scope, filter, &question.attributes).await?;
-        let entry = match <[Entry; 1]>::try_from(found) {
-            Ok([entry]) => entry,
-            Err(found) if found.is_empty() => return Ok(None),
-            Err(_) => return Err(Failure::Reject(format!("ldap: {filter} finds several entries below \"{base}\""))),
+        let found = if question.all_entries {
+            session.search_all(base, question.scope, filter, &question.attributes).await?
+        } else {
+            session.search(base, question.scope, filter, &question.attributes).await?
         };
-        let is_member = question.member_of.is_empty() || lookup.is_member(session, &entry).await?;
-        Ok(Some((entry, is_member)))
+        if found.len() > 1 && !question.all_entries {
+            return Err(Failure::Reject(format!("ldap: {filter} finds several entries below \"{base}\"")));
+        }
+        let mut entries = Vec::with_capacity(found.len());
+        for entry in found {
+            let is_member = question.member_of.is_empty() || lookup.is_member(session, &entry).await?;
+            entries.push((entry, is_member));
+        }
+        Ok(entries)
     }
 }
 

@@ -1,15 +1,21 @@
 //! Connections to another server.
 
+use std::time::Duration;
+
 use hookline_mqtt::packet::Connect;
 use hookline_mqtt::{Properties, PropertyId, Version};
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::config::Connector;
 use super::session::{Session, Stream};
 use crate::connector::Failure;
 use crate::kind::{CONNECTOR, SettingsError};
+
+/// How long a connection may take, from the look at its name to the other's CONNACK.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What a message carries that has come from this node: where it would come in again, it is left out.
 pub(super) const FROM: &str = "hookline-from";
@@ -50,6 +56,13 @@ impl Server {
 
     /// Connects. With `expiry_secs` the server keeps the session after the connection.
     pub(super) async fn connect(&self, client_id: &str, expiry_secs: Option<u32>) -> Result<Session, Failure> {
+        let connected = timeout(CONNECT_TIMEOUT, self.connect_unbounded(client_id, expiry_secs)).await;
+        connected.unwrap_or_else(|_| {
+            Err(Failure::Reconnect(format!("mqtt: {}: no answer within {} s", self.connector.server, CONNECT_TIMEOUT.as_secs())))
+        })
+    }
+
+    async fn connect_unbounded(&self, client_id: &str, expiry_secs: Option<u32>) -> Result<Session, Failure> {
         let failed = |error: std::io::Error| Failure::Reconnect(format!("mqtt: {}: {error}", self.connector.server));
         let stream = TcpStream::connect(&self.connector.server).await.map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;

@@ -15,7 +15,8 @@ pub(crate) struct Connector {
     /// The protocol: `v5`, or `v3` (3.1.1).
     #[serde(default)]
     pub(crate) proto_ver: Protocol,
-    /// The beginning of the client identifiers that it sees; the name of the action or source, and the number of the worker follow.
+    /// The beginning of the client identifiers that it sees; `-in-` and the name follow for a source, `-out-`, the process and a
+    /// number for a worker of an action. Brokers that share a server need different ones: of two clients with one identifier the server keeps the last.
     #[serde(default = "client_id_prefix")]
     pub(crate) client_id_prefix: String,
     pub(crate) username: Option<String>,

@@ -40,7 +40,7 @@ impl MqttSource {
 
     async fn take_in(&self, door: &dyn Door, report: &Report) -> Result<(), Failure> {
         let client_id = format!("{}-in-{}", self.server.prefix(), report.name());
-        let mut inlet = Inlet::open(door, &client_id).await?;
+        let mut inlet = Inlet::open(door, report.name()).await?;
         let mut remote = self.server.connect(&client_id, Some(self.settings.session_expiry_secs)).await?;
         let mut options = SubscriptionOptions { qos: self.qos, ..SubscriptionOptions::default() };
         if self.server.version() == Version::V5 {

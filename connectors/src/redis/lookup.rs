@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hookline_schemas::access::{Lookup, LookupError};
 use hookline_schemas::ports::BoxFuture;
-use hookline_schemas::{Map, Record, Template, Value};
+use hookline_schemas::{Map, Template, Value};
 use redis::Value as Reply;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -48,10 +48,9 @@ pub(super) fn open(connector: &Connector, question: &Question) -> Result<Arc<dyn
 impl Lookup for RedisLookup {
     fn ask<'a>(&'a self, row: &'a Value) -> BoxFuture<'a, Result<Vec<Value>, LookupError>> {
         Box::pin(async move {
-            let record = Record { sequence: 0, hookline_id: String::new(), bytes: 0, row: row.clone() };
             let mut command = redis::Cmd::new();
             for word in &self.words {
-                command.arg(&word.render(&record.row)[..]);
+                command.arg(&word.render(row)[..]);
             }
             let reply = self.idle.run(&Query { lookup: self, command }).await;
             let reply = reply.map_err(LookupError::from)?;

@@ -12,7 +12,7 @@ use hookline_mqtt::{DecodeError, Properties, PropertyId, ReasonCode, Version, de
 use hookline_schemas::access::{Decision, Granted, Login, Request};
 use hookline_schemas::config::{PeerCert, TransportKind, WhenFull};
 use hookline_schemas::event::{About, Access, HookPoint};
-use hookline_schemas::ports::Outcome;
+use hookline_schemas::ports::{Outcome, SOURCE_CLIENT};
 use hookline_schemas::{Certificate, Client};
 use hookline_wire::websocket::Forwarded;
 use rustls::{ServerConnection, StreamOwned};
@@ -159,7 +159,8 @@ impl Listener {
             .await?;
         client.attributes.clone_from(&granted.attributes);
         if let Some(client_id) = &granted.client_id {
-            if client_id.is_empty() || client_id.len() > self.zone.limits.client_id_bytes_max {
+            let is_too_long = client_id.len() > self.zone.limits.client_id_bytes_max;
+            if client_id.is_empty() || is_too_long || client_id.starts_with(SOURCE_CLIENT) {
                 return Err(ReasonCode::ClientIdentifierNotValid);
             }
             client.client_id = client_id.as_str().into();
@@ -366,7 +367,7 @@ impl Listener {
         let wanted = of_certificate(limits.peer_cert_as_client_id)
             .or_else(|| username.clone().filter(|name| limits.username_as_client_id && !name.is_empty()))
             .unwrap_or_else(|| connect.client_id.clone());
-        if wanted.len() > limits.client_id_bytes_max {
+        if wanted.len() > limits.client_id_bytes_max || wanted.starts_with(SOURCE_CLIENT) {
             return Err(ReasonCode::ClientIdentifierNotValid.into());
         }
         let assigned = wanted.is_empty();

@@ -96,10 +96,6 @@ impl QueueReader for ActionQueue {
         self.queue.front()
     }
 
-    fn end(&self) -> u64 {
-        self.queue.next()
-    }
-
     fn read(&self, from: u64, records_max: usize, bytes_max: usize) -> Result<Vec<Result<Record, Unreadable>>, QueueError> {
         let mut cache = self.cache.lock();
         let mut records = Vec::new();

@@ -143,6 +143,7 @@ impl Worker {
             zone: Arc::clone(&new.zone),
             memberships: Vec::new(),
             scans: VecDeque::new(),
+            checks_deliveries: false,
             takeovers: (self.now, 0),
             will: mounted_will(new),
             will_at: None,

@@ -75,8 +75,6 @@ pub(super) struct Connection {
     pub(super) expires_at_ms: Option<u64>,
     /// What its next packet asks for has been decided as far as anybody could.
     pub(super) is_decided: bool,
-    /// A subscription was taken from it: what still waits is looked at before it is sent.
-    pub(super) checks_deliveries: bool,
     /// The name that it has proven in steps.
     pub(super) proven: Option<Box<str>>,
     /// A re-authentication under way.
@@ -169,7 +167,6 @@ impl Connection {
             rights_due: None,
             rights_timer: None,
             is_decided: false,
-            checks_deliveries: false,
             proven: proof.map(|proof| proof.username.into()),
             exchange: None,
             limits: is_limited.then(|| Box::new(rates)),

@@ -184,7 +184,7 @@ impl Worker {
         if is_expired(&message) {
             return self.give_up(session, &message, bytes, DropReason::Expired);
         }
-        if self.is_withheld(key, &message.topic) {
+        if self.is_withheld(session, &message.topic) {
             return self.give_up(session, &message, bytes, DropReason::Refused);
         }
         let Some(resident) = self.sessions.get_mut(session) else { return };

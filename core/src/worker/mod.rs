@@ -109,6 +109,8 @@ pub(crate) struct Resident {
     memberships: Vec<Arc<Member>>,
     /// Retained messages that new subscriptions have still to get.
     scans: VecDeque<retained::Scan>,
+    /// A subscription was taken from it: what still waits is looked at before it is sent. A restart of the broker forgets that.
+    checks_deliveries: bool,
     /// Takeovers: when the current second began, and how many there were since.
     takeovers: (Instant, u32),
     will: Option<Will>,
@@ -361,7 +363,7 @@ impl Worker {
                 self.tell(point, &nobody, About::Alarm(&alarm));
             }
             Mail::Rights { connection, rights } => self.set_rights(connection, rights),
-            Mail::Decided { connection } => self.go_on_decided(connection),
+            Mail::Decided { connection, rights } => self.go_on_decided(connection, &rights),
             Mail::RenewRights => self.renew_all_rights(),
             Mail::Durable => {}
             Mail::Stop => self.stop(),

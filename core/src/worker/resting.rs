@@ -184,6 +184,7 @@ impl Worker {
             zone,
             memberships: Vec::new(),
             scans: VecDeque::new(),
+            checks_deliveries: false,
             takeovers: (self.now, 0),
             will: place.will,
             will_at,

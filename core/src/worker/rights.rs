@@ -42,7 +42,8 @@ impl Worker {
 
     /// Whether a packet has to wait until somebody has decided what is in it. Then that is asked, and the connection held back.
     pub(super) fn waits_for_decision(&mut self, key: Key, packet: &Packet<'_>) -> bool {
-        let Some(connection) = self.connections.get_mut(key).filter(|connection| connection.rights.is_some()) else { return false };
+        let asks_each = |rights: &Arc<dyn Rights>| rights.asks_each();
+        let Some(connection) = self.connections.get_mut(key).filter(|one| one.rights.as_ref().is_some_and(asks_each)) else { return false };
         if std::mem::take(&mut connection.is_decided) {
             // What nobody has answered is refused; it is not asked for ever.
             return false;
@@ -82,10 +83,10 @@ impl Worker {
         true
     }
 
-    /// Goes on with the packet that waited for its decision.
-    pub(super) fn go_on_decided(&mut self, key: Key) {
+    /// Goes on with the packet that waited for its decision. Where the rights are others by now, those are asked.
+    pub(super) fn go_on_decided(&mut self, key: Key, rights: &Arc<dyn Rights>) {
         if let Some(connection) = self.connections.get_mut(key) {
-            connection.is_decided = true;
+            connection.is_decided = connection.rights.as_ref().is_some_and(|now| Arc::ptr_eq(now, rights));
         }
         self.resume_reading(key);
     }
@@ -150,11 +151,10 @@ impl Worker {
         let Some(connection) = self.connections.get(key) else { return };
         let Some(rights) = connection.rights.clone() else { return };
         let (worker, client) = (self.number, Arc::clone(&connection.client));
+        let renewals = self.shared.renewals.clone();
+        let Ok(place) = renewals.try_reserve() else { return self.renew_rights_at(key, self.now + LATER) };
         let held = self.held(key).into_iter().map(|(_, asked)| asked).collect();
-        let question = Renewal { worker, connection: key, client, rights, wanted: Wanted::Anew(held) };
-        if self.shared.renewals.try_send(question).is_err() {
-            self.renew_rights_at(key, self.now + LATER);
-        }
+        place.send(Renewal { worker, connection: key, client, rights, wanted: Wanted::Anew(held) });
     }
 
     /// Has the rights of all connections asked for anew.
@@ -187,34 +187,30 @@ impl Worker {
 
     /// Ends what a session has kept and its client may not have any more; where nobody knows that yet, it is asked.
     pub(super) fn end_forbidden_of_before(&mut self, key: Key) {
-        self.end_forbidden_subscriptions(key);
-        let rights = self.connections.get(key).and_then(|connection| connection.rights.clone());
-        if rights.is_some_and(|rights| self.held(key).iter().any(|(_, asked)| !rights.is_decided(&asked.request()))) {
+        if self.end_forbidden_subscriptions(key) {
             self.renew_rights(key);
         }
     }
 
-    /// Ends what a session subscribes to and its client may not.
-    fn end_forbidden_subscriptions(&mut self, key: Key) {
-        let Some(connection) = self.connections.get(key) else { return };
+    /// Ends what a session subscribes to and its client may not. Whether of some that is not known yet.
+    fn end_forbidden_subscriptions(&mut self, key: Key) -> bool {
+        let Some(connection) = self.connections.get(key) else { return false };
         let (client, session) = (Arc::clone(&connection.client), connection.session);
-        let Some(rights) = connection.rights.clone() else { return };
-        let is_forbidden = |request: &Request<'_>| rights.is_decided(request) && rights.decide(request).0 != Decision::Allow;
-        let held = self.held(key).into_iter();
-        let forbidden: Vec<String> = held.filter(|(_, asked)| is_forbidden(&asked.request())).map(|(filter, _)| filter).collect();
-        if let Some(connection) = self.connections.get_mut(key).filter(|_| !forbidden.is_empty()) {
-            connection.checks_deliveries = true;
-        }
-        for filter in forbidden {
+        let Some(rights) = connection.rights.clone() else { return false };
+        let (known, unknown): (Vec<_>, Vec<_>) = self.held(key).into_iter().partition(|(_, asked)| rights.is_decided(&asked.request()));
+        for (filter, _) in known.into_iter().filter(|(_, asked)| rights.decide(&asked.request()).0 != Decision::Allow) {
             tracing::info!(client = %client.client_id, filter, "the client may not subscribe to this any more");
             self.unsubscribe_as_held(&client, session, &filter, &Properties::default());
+            if let Some(resident) = self.sessions.get_mut(session) {
+                resident.checks_deliveries = true;
+            }
         }
+        !unknown.is_empty()
     }
 
     /// Whether a message that waits may not go to its client any more: the subscription that brought it has been taken away, and no other would.
-    pub(super) fn is_withheld(&self, key: Key, topic: &str) -> bool {
-        let Some(connection) = self.connections.get(key).filter(|connection| connection.checks_deliveries) else { return false };
-        let Some(resident) = self.sessions.get(connection.session) else { return false };
+    pub(super) fn is_withheld(&self, session: Key, topic: &str) -> bool {
+        let Some(resident) = self.sessions.get(session).filter(|resident| resident.checks_deliveries) else { return false };
         !resident.session.subscriptions.keys().any(|filter| topic::matches(&resident.session.routed(filter), topic))
     }
 }

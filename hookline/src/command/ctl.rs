@@ -38,7 +38,7 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
-    /// Read the configuration again: connectors, actions, sources and rules change while messages flow, all or none
+    /// Read the configuration again: connectors, actions, sources and rules change while messages flow; where the file is wrong, nothing does
     Reload {
         #[command(flatten)]
         common: Common,
@@ -214,12 +214,18 @@ fn actions(Common { config, output }: Common) -> anyhow::Result<()> {
 fn reload(Common { config, output }: Common) -> anyhow::Result<()> {
     let changes: Changes = running(config)?.post("/configs/reload", None)?;
     if output == Output::Json {
-        return print_json(&changes);
+        print_json(&changes)?;
+    } else {
+        print_changes(&changes);
     }
+    anyhow::ensure!(changes.failed.is_empty(), "changed, but this could not be started:\n  {}", changes.failed.join("\n  "));
+    Ok(())
+}
+
+fn print_changes(changes: &Changes) {
     for (what, names) in [("actions", &changes.actions), ("sources", &changes.sources), ("rules", &changes.rules)] {
         println!("{what:10} {}", if names.is_empty() { "as they were".to_owned() } else { names.join(", ") });
     }
-    Ok(())
 }
 
 fn sources(Common { config, output }: Common) -> anyhow::Result<()> {

@@ -24,8 +24,11 @@ fn mosquittos_files_work_as_they_are_and_changes_count() {
             made.arg(&users).args([name, password]).stdout(Stdio::null()).stderr(Stdio::null()).status().expect("mosquitto_passwd runs");
         assert!(status.success());
     }
-    std::fs::write(&acl, "topic read public/#\nuser alice\ntopic plant/#\ntopic deny plant/secret\npattern write own/%u/%c\n")
-        .expect("written");
+    std::fs::write(
+        &acl,
+        "topic readwrite nobody/#\npattern read public/#\nuser alice\ntopic plant/#\ntopic deny plant/secret\npattern write own/%u/%c\n",
+    )
+    .expect("written");
     let config = format!(
         "[mqtt]\nallow_anonymous = false\n[[authentication]]\nname = \"file\"\ntype = \"file\"\npath = \"{}\"\n\
          [[authorization.sources]]\nname = \"acl\"\ntype = \"mosquitto\"\npath = \"{}\"",
@@ -43,6 +46,7 @@ fn mosquittos_files_work_as_they_are_and_changes_count() {
     );
     let mut bob = log_in(&broker, "bob", "builder").expect("the right password");
     assert!(may_subscribe(&mut bob, "public/x") && !may_publish(&mut bob, "public/x") && !may_publish(&mut bob, "plant/x"));
+    assert!(!may_publish(&mut bob, "nobody/x"), "what stands before the first user is for clients without a name");
     // A line more, and somebody else comes in; a permission less, and what was subscribed ends.
     let (code, line) = run_with_input(&["ctl", "users", "hash", "dave"], "new\n");
     assert_eq!(code, Some(0));

@@ -3,15 +3,15 @@
 use std::process::Command;
 use std::time::Duration;
 
-use hookline_integration_tests::broker::{Broker, binary, run_with_input};
+use hookline_integration_tests::broker::{Broker, binary, run, run_with_input};
 use hookline_integration_tests::services;
 
 use super::backends::{self, Backend};
 
 const CONCURRENT: usize = 200;
 
-/// Logs clients in, and prints a line about it.
-fn measure(what: &str, users: &str, (username, password): (&str, &str)) {
+/// Logs clients in, and prints a line about it. How often the backend was asked, and how many came.
+fn measure(what: &str, users: &str, (username, password): (&str, &str)) -> (u64, u64) {
     let folder = tempfile::tempdir().expect("a folder");
     let config = format!("[listeners.tcp.default]\nhalf_open_per_address_max = 100000\n{users}");
     let broker = Broker::start(folder.path(), &config);
@@ -24,7 +24,10 @@ fn measure(what: &str, users: &str, (username, password): (&str, &str)) {
     let line = String::from_utf8_lossy(&out.stdout);
     println!("{what}: {line}");
     assert!(line.contains("; 0 refused"), "{what}: {line}{}\n{}", String::from_utf8_lossy(&out.stderr), broker.log());
+    let (_, stats, _) = run(&["ctl", "access", "-o", "json", "--data", folder.path().join("data").to_str().expect("UTF-8")]);
+    let stats: serde_json::Value = serde_json::from_str(&stats).expect("JSON");
     assert!(broker.stop().success());
+    (stats["users"]["answered"].as_u64().unwrap_or_default(), clients.parse().expect("a number"))
 }
 
 /// Asked about each login, and with answers that are remembered. `of_client` is a question that no other client's is like: those who ask the same at
@@ -37,8 +40,10 @@ fn with_and_without_cache(name: &str, connector: &str, question: &str, of_client
              backend = {{ cache_secs = {cache_secs} }}\npassword_hash = {{ salt_position = \"prefix\" }}"
         )
     };
-    measure(name, &settings(of_client, 0), login);
-    measure(&format!("{name}, remembered"), &settings(question, 300), login);
+    let (asked, came) = measure(name, &settings(of_client, 0), login);
+    assert_eq!(asked, came, "{name}: it is asked about each");
+    let (asked, came) = measure(&format!("{name}, remembered"), &settings(question, 300), login);
+    assert_eq!(asked, 1, "{name}: {came} come on one answer");
 }
 
 fn of(backend: Backend, name: &str, of_client: impl Fn(&str) -> String) {
