@@ -5,7 +5,7 @@ SHELL := /bin/bash
 CARGO_FLAGS := --release --workspace --locked
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: run build test unit check services fuzz torture simulate soak bench logins schemas clean help
+.PHONY: run build test unit check services fuzz torture simulate soak bench logins sinks schemas clean help
 
 help:            ## Print this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -64,6 +64,13 @@ logins: build    ## Measure how many clients log in a second (CLIENTS, 10000, ea
 	integration-tests/services up; \
 	eval "$$(integration-tests/services env)"; \
 	HOOKLINE_LOGINS=$(or $(CLIENTS),10000) cargo test $(CARGO_FLAGS) --test logins rates -- --nocapture --test-threads 1
+
+sinks: build     ## Measure how many records (RECORDS, 200000) a second each sink takes, beside clients written by hand
+	@./setup test > /dev/null
+	@trap "integration-tests/services down" EXIT; \
+	integration-tests/services up; \
+	eval "$$(integration-tests/services env)"; \
+	HOOKLINE_RECORDS=$(or $(RECORDS),200000) cargo test $(CARGO_FLAGS) --test sinks rates -- --nocapture --test-threads 1
 
 schemas: build   ## Write the JSON Schemas of the configuration
 	@$(TARGET)/release/hookline schema schemas/json

@@ -35,6 +35,8 @@ pub(crate) struct Proven {
     pub(crate) attributes: BTreeMap<Box<str>, Box<str>>,
     pub(crate) expires_at_ms: Option<u64>,
     pub(crate) acl: Option<Acl>,
+    /// What its token says.
+    pub(crate) claims: Option<Value>,
 }
 
 pub(crate) struct Authenticator {
@@ -237,6 +239,7 @@ impl Authenticator {
             attributes: attributes(&fields.attributes, |name| user.get(name).cloned()),
             expires_at_ms: None,
             acl,
+            claims: None,
         }))
     }
 
@@ -268,6 +271,7 @@ impl Authenticator {
             attributes: attributes(&settings.attributes, |name| claims.get(name).cloned().map(Value::from_json)),
             expires_at_ms: expires_at_ms.filter(|_| settings.disconnect_after_expire),
             acl,
+            claims: Some(Value::from_json(serde_json::Value::Object(claims.into_iter().collect()))),
         }))
     }
 }
@@ -301,6 +305,7 @@ fn of_answer(found: &Found) -> Result<Verdict, Unanswered> {
         attributes: attributes.map(|(name, value)| (name.as_str().into(), text(value).into())).collect(),
         expires_at_ms: body.get("expire_at").and_then(serde_json::Value::as_u64).map(|secs| secs * 1000),
         acl,
+        claims: None,
     }))
 }
 

@@ -35,6 +35,9 @@ pub(crate) enum Unanswered {
 pub struct BackendStats {
     /// Questions, those that were answered from memory included.
     pub asked: u64,
+    /// Those that were answered from memory, or together with another that asked the same at the time.
+    #[serde(default)]
+    pub remembered: u64,
     /// Those that the backend itself has answered.
     pub answered: u64,
     /// Those that it has not answered, or not in time.
@@ -98,6 +101,7 @@ pub(crate) struct Guard {
     closed_until: Mutex<Option<Instant>>,
     cache: Option<Cache<[u8; 32], Found>>,
     asked: AtomicU64,
+    remembered: AtomicU64,
     answered: AtomicU64,
     failed: AtomicU64,
     spared: AtomicU64,
@@ -107,11 +111,11 @@ pub(crate) struct Guard {
 
 impl Guard {
     pub(crate) fn new(name: &str, lookup: Arc<dyn Lookup>, asks: Asks, settings: &Backend) -> Guard {
-        let remembered = || {
+        let memory = || {
             let cache = Cache::builder().max_capacity(settings.cache_max as u64);
             cache.time_to_live(Duration::from_secs(settings.cache_secs)).build()
         };
-        let [asked, answered, failed, spared, answer_us, longest_us] = std::array::from_fn(|_| AtomicU64::new(0));
+        let [asked, remembered, answered, failed, spared, answer_us, longest_us] = std::array::from_fn(|_| AtomicU64::new(0));
         Guard {
             name: name.to_owned(),
             lookup,
@@ -121,8 +125,9 @@ impl Guard {
             entered: AtomicUsize::new(0),
             failures: AtomicU32::new(0),
             closed_until: Mutex::new(None),
-            cache: (settings.cache_secs > 0).then(remembered),
+            cache: (settings.cache_secs > 0).then(memory),
             asked,
+            remembered,
             answered,
             failed,
             spared,
@@ -135,6 +140,7 @@ impl Guard {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         BackendStats {
             asked: read(&self.asked),
+            remembered: read(&self.remembered),
             answered: read(&self.answered),
             failed: read(&self.failed),
             spared: read(&self.spared),
@@ -154,7 +160,16 @@ impl Guard {
     pub(crate) async fn ask(&self, row: &Value) -> Result<Found, Unanswered> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let Some(cache) = &self.cache else { return self.ask_outside(row).await };
-        cache.try_get_with(self.asks.key(row), self.ask_outside(row)).await.map_err(|error: Arc<Unanswered>| (*error).clone())
+        let mut is_asked = false;
+        let ask = async {
+            is_asked = true;
+            self.ask_outside(row).await
+        };
+        let answer = cache.try_get_with(self.asks.key(row), ask).await.map_err(|error: Arc<Unanswered>| (*error).clone());
+        if !is_asked && answer.is_ok() {
+            self.remembered.fetch_add(1, Ordering::Relaxed);
+        }
+        answer
     }
 
     async fn ask_outside(&self, row: &Value) -> Result<Found, Unanswered> {
@@ -291,6 +306,8 @@ mod tests {
         assert!(guard.ask(&Value::text("alice")).await.is_ok());
         assert!(guard.ask(&Value::text("bob")).await.is_ok());
         assert_eq!(lookup.asked.load(Ordering::Relaxed), 2);
+        let stats = guard.stats();
+        assert_eq!((stats.asked, stats.remembered, stats.answered), (102, 100, 2));
         guard.forget();
         assert!(guard.ask(&Value::text("alice")).await.is_ok());
         assert_eq!(lookup.asked.load(Ordering::Relaxed), 3);

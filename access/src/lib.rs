@@ -16,12 +16,14 @@ mod rule;
 mod token;
 mod users;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arc_swap::ArcSwap;
 use hookline_mqtt::ReasonCode;
 use hookline_schemas::access::{AccessControl, Granted, Login, Lookup, Request, Rights};
-use hookline_schemas::config::{AccessRule, Authorization, AuthorizationSource, Config, SourceType};
+use hookline_schemas::config::{AccessRule, Authorization, AuthorizationSource, Config, Permission, SourceType};
 use hookline_schemas::event::Access as Action;
 use hookline_schemas::ports::BoxFuture;
 use hookline_schemas::{Client, Value};
@@ -63,8 +65,17 @@ pub struct Setup<'a> {
     pub expression: &'a dyn Fn(&str) -> Result<Expression, String>,
 }
 
-/// Who may, by a configuration.
+/// Who may, by a configuration that can be replaced.
 pub struct Access {
+    parts: ArcSwap<Parts>,
+    /// How often permissions have changed, as far as that is known.
+    changes: Arc<AtomicU64>,
+}
+
+/// A configuration, read and found right.
+pub struct Prepared(Parts);
+
+struct Parts {
     chain: Vec<Authenticator>,
     sources: Vec<Source>,
     settings: Authorization,
@@ -91,11 +102,46 @@ enum Origin {
 }
 
 impl Access {
-    /// Reads a configuration. `None`: there is nothing in it, and everybody may.
+    /// Decides by a configuration.
+    pub fn new(Prepared(mut parts): Prepared) -> Access {
+        let changes = Arc::default();
+        parts.changes = Arc::clone(&changes);
+        Access { parts: ArcSwap::from_pointee(parts), changes }
+    }
+
+    /// Reads a configuration.
     ///
     /// # Errors
     /// Everything that is wrong, each with its path.
-    pub fn new(config: &Config, setup: &Setup<'_>) -> Result<Option<Access>, Vec<String>> {
+    pub fn prepare(config: &Config, setup: &Setup<'_>) -> Result<Prepared, Vec<String>> {
+        Parts::new(config, setup).map(Prepared)
+    }
+
+    /// Decides by another configuration from now on. The rights of who is in are not current any more.
+    pub fn replace(&self, Prepared(mut parts): Prepared) {
+        parts.changes = Arc::clone(&self.changes);
+        self.parts.store(Arc::new(parts));
+        self.note_change();
+    }
+
+    /// What the backends were asked, by the names of their authenticators and sources.
+    pub fn stats(&self) -> Vec<(String, BackendStats)> {
+        self.parts.load().stats()
+    }
+
+    /// Permissions have changed: rights that were made before are not current any more.
+    pub fn note_change(&self) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Forgets every answer that is remembered.
+    pub fn forget(&self) {
+        self.parts.load().forget();
+    }
+}
+
+impl Parts {
+    fn new(config: &Config, setup: &Setup<'_>) -> Result<Parts, Vec<String>> {
         let mut errors = Vec::new();
         let hashing = Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)));
         let mut attributes = Vec::new();
@@ -135,12 +181,10 @@ impl Access {
         if !errors.is_empty() {
             return Err(errors);
         }
-        let is_nothing = chain.is_empty() && sources.is_empty() && attributes.is_empty();
-        Ok((!is_nothing).then(|| Access { chain, sources, settings: config.authorization.clone(), attributes, changes: Arc::default() }))
+        Ok(Parts { chain, sources, settings: config.authorization.clone(), attributes, changes: Arc::default() })
     }
 
-    /// What the backends were asked, by the names of their authenticators and sources.
-    pub fn stats(&self) -> Vec<(String, BackendStats)> {
+    fn stats(&self) -> Vec<(String, BackendStats)> {
         let chain =
             self.chain.iter().filter_map(|authenticator| Some((authenticator.settings.name.clone(), authenticator.guard()?.stats())));
         let sources = self.sources.iter().filter_map(|source| match &source.origin {
@@ -150,19 +194,21 @@ impl Access {
         chain.chain(sources).collect()
     }
 
-    /// Permissions have changed: rights that were made before are not current any more.
-    pub fn note_change(&self) {
-        self.changes.fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// Forgets every answer that is remembered.
-    pub fn forget(&self) {
+    fn forget(&self) {
         self.chain.iter().filter_map(Authenticator::guard).for_each(Guard::forget);
         for source in &self.sources {
             if let Origin::Backend { guard, .. } = &source.origin {
                 guard.forget();
             }
         }
+    }
+
+    /// The attributes that follow from what is known of a client.
+    fn own_attributes(&self, mut known: Value, claims: Option<Value>) -> BTreeMap<Box<str>, Box<str>> {
+        if let (Value::Map(known), Some(claims)) = (&mut known, claims) {
+            known.insert("claims", claims);
+        }
+        self.attributes.iter().filter_map(|(name, expression)| Some((name.clone(), expression(&known)?.into()))).collect()
     }
 
     async fn prove(&self, login: &Login<'_>) -> Result<(Proven, bool), ReasonCode> {
@@ -216,7 +262,10 @@ impl Access {
     /// What a source that is asked about each request says of one.
     async fn ask_source(&self, name: &str, client: &Client, request: &Request<'_>) -> Result<Option<bool>, Unanswered> {
         let source = self.sources.iter().find(|source| *source.name == *name);
-        let Some(Source { origin: Origin::Backend { guard, form, .. }, .. }) = source else { return Ok(None) };
+        let Some(Source { origin: Origin::Backend { guard, form, .. }, .. }) = source else {
+            // The configuration has changed since; the client's rights are asked for anew.
+            return Err(Unanswered::Failed(format!("there is no source \"{name}\" any more")));
+        };
         let mut question = row(client, None);
         if let Value::Map(question) = &mut question {
             question.insert("action", Value::text(if request.action == Action::Publish { "publish" } else { "subscribe" }));
@@ -241,6 +290,8 @@ impl Access {
         let asks = self.sources.iter().any(|source| matches!(source.origin, Origin::Backend { .. }));
         let valid_secs = if asks { self.settings.refresh_secs.max(1) } else { 0 };
         let Authorization { no_match, deny_action, .. } = self.settings;
+        // Where nothing is said of permissions, everything is allowed.
+        let no_match = if groups.is_empty() && own.is_none() { Permission::Allow } else { no_match };
         let asks_each = groups.iter().any(Group::is_asked);
         Arc::new(ClientRights { own, groups, asks_each, no_match, deny_action, valid_secs, made_at, changes: Arc::clone(&self.changes) })
     }
@@ -328,40 +379,82 @@ fn read_rules(text: &str) -> Result<Vec<Rule>, String> {
     if rules.is_empty() { Err("there is no rule in it".to_owned()) } else { Ok(rules) }
 }
 
+impl Parts {
+    async fn log_in(&self, login: Login<'_>) -> Result<Granted, ReasonCode> {
+        if self.chain.is_empty() && self.sources.is_empty() && self.attributes.is_empty() {
+            let (_, is_anonymous) = self.prove(&login).await?;
+            return Ok(Granted { is_anonymous, ..Granted::default() });
+        }
+        let mut client = login.client.clone();
+        client.attributes = self.own_attributes(row(&client, None), None);
+        let (proven, is_anonymous) = self.prove(&Login { client: &client, ..login }).await?;
+        let Proven { is_superuser, client_id, attributes, expires_at_ms, acl, claims } = proven;
+        if claims.is_some() {
+            client.attributes = self.own_attributes(row(&client, None), claims);
+        }
+        // What somebody else says of a client counts more than what follows from its names.
+        client.attributes.extend(attributes);
+        let attributes = client.attributes.clone();
+        let mut granted = Granted { is_superuser, is_anonymous, client_id, attributes, expires_at_ms, rights: None };
+        if is_superuser || (self.sources.is_empty() && acl.is_none()) {
+            return Ok(granted);
+        }
+        // Permissions are for who the client is now.
+        if let Some(client_id) = &granted.client_id {
+            client.client_id = client_id.as_str().into();
+        }
+        let own = acl.map(|acl| Group::new(&"login".into(), &acl.rules, acl.is_closed, &client));
+        let made_at = self.changes.load(Ordering::SeqCst);
+        let groups = self.groups(&client).await.map_err(|unanswered| match unanswered {
+            Unanswered::Busy => ReasonCode::ServerBusy,
+            Unanswered::Failed(_) | Unanswered::Question(_) => ReasonCode::ServerUnavailable,
+        })?;
+        granted.rights = Some(self.rights(own, groups, made_at));
+        Ok(granted)
+    }
+
+    async fn ask(&self, client: &Client, rights: &ClientRights, request: &Request<'_>) {
+        while let Some(group) = rights.undecided(request) {
+            group.keep(request, self.ask_source(group.source(), client, request).await);
+        }
+    }
+
+    async fn renew(&self, client: &Client, old: Option<&ClientRights>, held: Vec<Request<'_>>) -> Option<Arc<dyn Rights>> {
+        if old.is_none() && self.sources.is_empty() {
+            return None;
+        }
+        let made_at = self.changes.load(Ordering::SeqCst);
+        let own = old.and_then(|old| old.own.clone());
+        let new = match self.groups(client).await {
+            Ok(groups) => self.rights(own, groups, made_at),
+            Err(_) if old.is_some() => return None,
+            // It had none, because there was nothing to decide by. They are asked for again until somebody answers.
+            Err(_) => return Some(self.rights(None, Vec::new(), made_at.wrapping_sub(1))),
+        };
+        let decides = new.as_any().downcast_ref::<ClientRights>()?;
+        for request in held {
+            while let Some(group) = decides.undecided(&request) {
+                let answer = self.ask_source(group.source(), client, &request).await;
+                if answer.is_err() {
+                    return None;
+                }
+                group.keep(&request, answer);
+            }
+        }
+        Some(new)
+    }
+}
+
 impl AccessControl for Access {
     fn log_in<'a>(&'a self, login: Login<'a>) -> BoxFuture<'a, Result<Granted, ReasonCode>> {
-        Box::pin(async move {
-            let mut client = login.client.clone();
-            let known = row(&client, None);
-            let own = self.attributes.iter().filter_map(|(name, expression)| Some((name.clone(), expression(&known)?.into())));
-            client.attributes = own.collect();
-            let (proven, is_anonymous) = self.prove(&Login { client: &client, ..login }).await?;
-            let Proven { is_superuser, client_id, attributes, expires_at_ms, acl } = proven;
-            // What somebody else says of a client counts more than what follows from its names.
-            client.attributes.extend(attributes);
-            let attributes = client.attributes.clone();
-            let mut granted = Granted { is_superuser, is_anonymous, client_id, attributes, expires_at_ms, rights: None };
-            if is_superuser || (self.sources.is_empty() && acl.is_none()) {
-                return Ok(granted);
-            }
-            // Permissions are for who the client is now.
-            if let Some(client_id) = &granted.client_id {
-                client.client_id = client_id.as_str().into();
-            }
-            let own = acl.map(|acl| Group::new(&"login".into(), &acl.rules, acl.is_closed, &client));
-            let made_at = self.changes.load(Ordering::SeqCst);
-            let groups = self.groups(&client).await.map_err(|unanswered| match unanswered {
-                Unanswered::Busy => ReasonCode::ServerBusy,
-                Unanswered::Failed(_) | Unanswered::Question(_) => ReasonCode::ServerUnavailable,
-            })?;
-            granted.rights = Some(self.rights(own, groups, made_at));
-            Ok(granted)
-        })
+        let parts = self.parts.load_full();
+        Box::pin(async move { parts.log_in(login).await })
     }
 
     fn look(&self) -> bool {
-        self.chain.iter().for_each(Authenticator::look);
-        let looked = self.sources.iter().map(|source| matches!(&source.origin, Origin::File(file) if file.look()));
+        let parts = self.parts.load();
+        parts.chain.iter().for_each(Authenticator::look);
+        let looked = parts.sources.iter().map(|source| matches!(&source.origin, Origin::File(file) if file.look()));
         let has_changed = looked.fold(false, |any, changed| any | changed);
         if has_changed {
             self.note_change();
@@ -370,10 +463,10 @@ impl AccessControl for Access {
     }
 
     fn ask<'a>(&'a self, client: &'a Client, rights: &'a Arc<dyn Rights>, request: Request<'a>) -> BoxFuture<'a, ()> {
+        let parts = self.parts.load_full();
         Box::pin(async move {
-            let Some(rights) = rights.as_any().downcast_ref::<ClientRights>() else { return };
-            while let Some(group) = rights.undecided(&request) {
-                group.keep(&request, self.ask_source(group.source(), client, &request).await);
+            if let Some(rights) = rights.as_any().downcast_ref::<ClientRights>() {
+                parts.ask(client, rights, &request).await;
             }
         })
     }
@@ -381,24 +474,13 @@ impl AccessControl for Access {
     fn renew<'a>(
         &'a self,
         client: &'a Client,
-        rights: &'a Arc<dyn Rights>,
+        rights: Option<&'a Arc<dyn Rights>>,
         held: Vec<Request<'a>>,
     ) -> BoxFuture<'a, Option<Arc<dyn Rights>>> {
+        let parts = self.parts.load_full();
         Box::pin(async move {
-            let old = rights.as_any().downcast_ref::<ClientRights>()?;
-            let made_at = self.changes.load(Ordering::SeqCst);
-            let new = self.rights(old.own.clone(), self.groups(client).await.ok()?, made_at);
-            let decides = new.as_any().downcast_ref::<ClientRights>()?;
-            for request in held {
-                while let Some(group) = decides.undecided(&request) {
-                    let answer = self.ask_source(group.source(), client, &request).await;
-                    if answer.is_err() {
-                        return None;
-                    }
-                    group.keep(&request, answer);
-                }
-            }
-            Some(new)
+            let old = rights.and_then(|rights| rights.as_any().downcast_ref::<ClientRights>());
+            parts.renew(client, old, held).await
         })
     }
 }

@@ -59,6 +59,8 @@ pub(crate) struct NewConnection {
     pub(crate) assigned: bool,
     /// What it may do; `None`: everything.
     pub(crate) rights: Option<Arc<dyn Rights>>,
+    /// It may everything, whatever is configured.
+    pub(crate) is_superuser: bool,
     /// When it has to go, milliseconds since the Unix epoch.
     pub(crate) expires_at_ms: Option<u64>,
     /// Where it has authenticated in steps.
@@ -84,6 +86,7 @@ impl NewConnection {
             throttle: None,
             assigned: false,
             rights: None,
+            is_superuser: true,
             expires_at_ms: None,
             proof: None,
             input: Vec::new(),

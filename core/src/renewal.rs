@@ -28,7 +28,6 @@ pub(crate) struct Renewal {
     pub(crate) worker: u16,
     pub(crate) connection: Key,
     pub(crate) client: Arc<Client>,
-    pub(crate) rights: Arc<dyn Rights>,
     pub(crate) wanted: Wanted,
 }
 
@@ -36,9 +35,9 @@ pub(crate) struct Renewal {
 #[derive(Debug)]
 pub(crate) enum Wanted {
     /// Everything anew; the client holds these subscriptions.
-    Anew(Vec<Asked>),
+    Anew { rights: Option<Arc<dyn Rights>>, held: Vec<Asked> },
     /// What is in a packet that waits.
-    Decisions(Vec<Asked>),
+    Decisions { rights: Arc<dyn Rights>, requests: Vec<Asked> },
 }
 
 /// A request that waits for its decision.
@@ -64,12 +63,6 @@ impl Asked {
 struct Answer {
     mailbox: Arc<Mailbox>,
     mail: Option<Mail>,
-}
-
-impl Answer {
-    fn new(mailbox: Arc<Mailbox>, mail: Mail) -> Answer {
-        Answer { mailbox, mail: Some(mail) }
-    }
 }
 
 impl Drop for Answer {
@@ -103,19 +96,20 @@ pub(crate) async fn run(
                 }
             }
             question = questions.recv(), if under_way.len() < CONCURRENT_MAX => {
-                let Some(Renewal { worker, connection, client, rights, wanted }) = question else { return };
+                let Some(Renewal { worker, connection, client, wanted }) = question else { return };
                 let (access, mailbox) = (Arc::clone(&access), Arc::clone(&mailboxes[usize::from(worker)]));
                 under_way.spawn(async move {
                     match wanted {
-                        Wanted::Anew(held) => {
-                            let mut answer = Answer::new(mailbox, Mail::Rights { connection, rights: Arc::clone(&rights) });
+                        Wanted::Anew { rights, held } => {
+                            let old = rights.clone().map(|rights| Mail::Rights { connection, rights });
+                            let mut answer = Answer { mailbox, mail: old };
                             let held = held.iter().map(Asked::request).collect();
-                            if let Some(rights) = access.renew(&client, &rights, held).await {
+                            if let Some(rights) = access.renew(&client, rights.as_ref(), held).await {
                                 answer.mail = Some(Mail::Rights { connection, rights });
                             }
                         }
-                        Wanted::Decisions(requests) => {
-                            let _answer = Answer::new(mailbox, Mail::Decided { connection, rights: Arc::clone(&rights) });
+                        Wanted::Decisions { rights, requests } => {
+                            let _answer = Answer { mailbox, mail: Some(Mail::Decided { connection, rights: Arc::clone(&rights) }) };
                             for asked in &requests {
                                 access.ask(&client, &rights, asked.request()).await;
                             }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hookline_access::{Access, BuiltIn, Condition, Expression, NewLookup, Setup};
+use hookline_access::{Access, BuiltIn, Condition, Expression, NewLookup, Prepared, Setup};
 use hookline_connectors::registry;
 use hookline_rules::Statement;
 use hookline_schemas::config::Config;
@@ -11,20 +11,18 @@ use serde_json::{Map, Value as Json};
 
 use crate::serve::{find_connector, settings_error};
 
-/// Makes what decides about clients; `None`: nothing does.
+/// Reads what decides about clients.
 ///
 /// # Errors
 /// Everything that is wrong, each with its path.
-pub(crate) fn open(config: &Config, store: Arc<dyn StateStore>) -> Result<Option<Arc<Access>>, Vec<String>> {
+pub(crate) fn prepare(config: &Config, store: Arc<dyn StateStore>) -> Result<Prepared, Vec<String>> {
     let lookup = |connector: &str, parameters: &Map<String, Json>| question(config, connector, parameters);
-    let setup = Setup { users: BuiltIn::new(store), lookup: &lookup, condition: &condition, expression: &expression };
-    let access = Access::new(config, &setup)?;
-    Ok(access.map(Arc::new))
+    Access::prepare(config, &Setup { users: BuiltIn::new(store), lookup: &lookup, condition: &condition, expression: &expression })
 }
 
 /// What is wrong with the settings.
 pub(crate) fn check(config: &Config) -> Vec<String> {
-    open(config, Arc::new(Nowhere)).err().unwrap_or_default()
+    prepare(config, Arc::new(Nowhere)).err().unwrap_or_default()
 }
 
 fn question(config: &Config, name: &str, parameters: &Map<String, Json>) -> Result<NewLookup, Vec<String>> {

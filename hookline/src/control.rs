@@ -78,6 +78,10 @@ impl Control {
         self.ask(Method::PUT, path, Some(body), ANSWER)
     }
 
+    pub(crate) fn patch<T: DeserializeOwned>(&self, path: &str, body: &serde_json::Value) -> anyhow::Result<T> {
+        self.ask(Method::PATCH, path, Some(body), ANSWER)
+    }
+
     pub(crate) fn delete<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         self.ask(Method::DELETE, path, None, LONG_ANSWER)
     }

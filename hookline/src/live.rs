@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use hookline_access::Access;
 use hookline_connectors::{Delivery, DeliveryHandle, IntakeHandle, Special};
 use hookline_core::Hooks;
 use hookline_core::store::{ActionQueue, Bounds, QueueKind, Store};
@@ -21,17 +22,27 @@ use crate::serve::{sink, source};
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The sections of a configuration that can be changed while it runs.
-const CHANGEABLE: [&str; 4] = ["connectors", "actions", "sources", "rules"];
+const CHANGEABLE: [&str; 7] = ["connectors", "actions", "sources", "rules", "authentication", "authorization", "client_attributes"];
+/// Those of them that say who may.
+const ACCESS: [&str; 3] = ["authentication", "authorization", "client_attributes"];
+
+/// What of the broker the configuration is about.
+pub(crate) struct Parts {
+    pub(crate) store: Arc<Store>,
+    pub(crate) state: Arc<dyn StateStore>,
+    pub(crate) engine: Arc<Engine>,
+    /// Those that the rules are one of.
+    pub(crate) hooks: Hooks,
+    pub(crate) access: Arc<Access>,
+    /// Has the permissions of connected clients asked for anew.
+    pub(crate) renew_rights: Arc<dyn Fn() + Send + Sync>,
+    pub(crate) door: Arc<dyn Door>,
+}
 
 /// What runs.
 pub(crate) struct Live {
     config: Config,
-    store: Arc<Store>,
-    state: Arc<dyn StateStore>,
-    engine: Arc<Engine>,
-    /// Those that the rules are one of.
-    hooks: Hooks,
-    door: Arc<dyn Door>,
+    parts: Parts,
     deliveries: BTreeMap<String, DeliveryHandle>,
     intakes: BTreeMap<String, IntakeHandle>,
 }
@@ -42,6 +53,8 @@ pub(crate) struct Changes {
     pub(crate) actions: Vec<String>,
     pub(crate) sources: Vec<String>,
     pub(crate) rules: Vec<String>,
+    /// Who may: the sections, and connectors that are asked.
+    pub(crate) access: Vec<String>,
     /// What could not be started, and why. The next change tries it again.
     pub(crate) failed: Vec<String>,
 }
@@ -65,16 +78,9 @@ pub(crate) fn targets(config: &Config, store: &Store) -> anyhow::Result<Targets>
 
 impl Live {
     /// Starts what the configuration says.
-    pub(crate) fn start(
-        config: Config,
-        store: Arc<Store>,
-        state: Arc<dyn StateStore>,
-        engine: Arc<Engine>,
-        hooks: Hooks,
-        door: Arc<dyn Door>,
-    ) -> anyhow::Result<Live> {
-        let targets = targets(&config, &store)?;
-        let mut live = Live { config, store, state, engine, hooks, door, deliveries: BTreeMap::new(), intakes: BTreeMap::new() };
+    pub(crate) fn start(config: Config, parts: Parts) -> anyhow::Result<Live> {
+        let targets = targets(&config, &parts.store)?;
+        let mut live = Live { config, parts, deliveries: BTreeMap::new(), intakes: BTreeMap::new() };
         for name in live.config.actions.keys().cloned().collect::<Vec<_>>() {
             live.start_delivery(&name, &targets)?;
         }
@@ -89,12 +95,12 @@ impl Live {
         let action = &self.config.actions[name];
         let fallback = action.fallback_actions.iter().filter_map(|name| targets.get(name)).map(|(queue, _)| *queue).collect();
         let undefined_as_text = action.undefined_as_text.then(|| placeholders(&action.parameters));
-        let special = Special { fallback, undefined_as_text, paused: api::is_paused(&self.store, name)? };
+        let special = Special { fallback, undefined_as_text, paused: api::is_paused(&self.parts.store, name)? };
         let sinks = (0..action.delivery.workers).map(|_| sink(&self.config, name)).collect::<Result<Vec<_>, _>>();
         let sinks = sinks.map_err(|errors| anyhow::anyhow!("{}", errors.join("; ")))?;
         let (queue, _) = targets[name];
-        let queue = self.store.queue(queue).ok_or_else(|| anyhow::anyhow!("the queue of {name} is not there"))?;
-        let reader = Arc::new(ActionQueue::new(Arc::clone(&self.store), queue));
+        let queue = self.parts.store.queue(queue).ok_or_else(|| anyhow::anyhow!("the queue of {name} is not there"))?;
+        let reader = Arc::new(ActionQueue::new(Arc::clone(&self.parts.store), queue));
         let delivery = Delivery::start(name, reader, sinks, action.delivery.clone(), special);
         self.deliveries.insert(name.to_owned(), delivery);
         Ok(())
@@ -103,13 +109,13 @@ impl Live {
     fn start_intake(&mut self, name: &str) -> anyhow::Result<()> {
         if self.config.sources[name].enable {
             let source = source(&self.config, name).map_err(|errors| anyhow::anyhow!("{}", errors.join("; ")))?;
-            self.intakes.insert(name.to_owned(), IntakeHandle::start(name, source, Arc::clone(&self.door)));
+            self.intakes.insert(name.to_owned(), IntakeHandle::start(name, source, Arc::clone(&self.parts.door)));
         }
         Ok(())
     }
 
     fn tell_of_orphans(&self) {
-        for queue in self.store.queues() {
+        for queue in self.parts.store.queues() {
             let orphaned = queue.kind() == QueueKind::Action && !self.config.actions.contains_key(queue.name());
             let pending = queue.ledger().pending;
             if orphaned && pending > 0 {
@@ -120,7 +126,7 @@ impl Live {
 
     /// What the API tells of.
     pub(crate) fn running(&self) -> Running {
-        Running::new(&self.config, Arc::clone(&self.engine), self.deliveries.values(), &self.intakes)
+        Running::new(&self.config, Arc::clone(&self.parts.engine), self.deliveries.values(), &self.intakes)
     }
 
     /// Changes what runs to another configuration, which was checked. Where it cannot be, nothing is, and the reasons come back. What was changed
@@ -131,14 +137,12 @@ impl Live {
         if !other.is_empty() {
             return Err(vec![format!("changes in {} need a restart", other.join(", "))]);
         }
-        // Questions about clients keep the connectors that they were made with.
-        let asked = asked_connectors(&self.config).into_iter().filter(|name| old_json["connectors"][name] != new_json["connectors"][name]);
-        let asked: Vec<&str> = asked.collect();
-        if !asked.is_empty() {
-            return Err(vec![format!("changes in connectors that clients are asked about by ({}) need a restart", asked.join(", "))]);
-        }
+        let mut access: Vec<String> =
+            ACCESS.iter().filter(|name| old_json[*name] != new_json[*name]).map(|name| (*name).to_owned()).collect();
+        let asked = asked_connectors(&new).into_iter().filter(|name| old_json["connectors"][name] != new_json["connectors"][name]);
+        access.extend(asked.map(|name| format!("connectors.{name}")));
         let needed = hookline_core::store_settings(&new).level;
-        if needed.strongest(self.store.level()) != self.store.level() {
+        if needed.strongest(self.parts.store.level()) != self.parts.store.level() {
             return Err(vec![format!("an action asks for level {needed:?}, and the store was opened for less: that needs a restart")]);
         }
         // What could not be started before.
@@ -164,15 +168,22 @@ impl Live {
             actions: changed("actions", true),
             sources: changed("sources", true),
             rules: changed("rules", false),
+            access,
             failed: Vec::new(),
         };
         // New queues first, so that rules can name them; then the rules, so that nothing more goes to what is removed.
-        let targets = targets(&new, &self.store).map_err(|error| vec![error.to_string()])?;
-        self.engine
-            .replace(&new.rules, &targets, Some(&self.state))
+        let targets = targets(&new, &self.parts.store).map_err(|error| vec![error.to_string()])?;
+        let who_may = if changes.access.is_empty() { None } else { Some(crate::access::prepare(&new, Arc::clone(&self.parts.state))?) };
+        self.parts
+            .engine
+            .replace(&new.rules, &targets, Some(&self.parts.state))
             .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         // From here on messages are judged by the new rules.
-        self.hooks.refresh();
+        self.parts.hooks.refresh();
+        if let Some(prepared) = who_may {
+            self.parts.access.replace(prepared);
+            (self.parts.renew_rights)();
+        }
         self.config = new;
         for name in &changes.sources {
             if let Some(intake) = self.intakes.remove(name) {
@@ -199,6 +210,7 @@ impl Live {
             actions = changes.actions.join(" "),
             sources = changes.sources.join(" "),
             rules = changes.rules.join(" "),
+            access = changes.access.join(" "),
             "changed while running"
         );
         if !changes.failed.is_empty() {

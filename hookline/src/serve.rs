@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use hookline_access::BuiltIn;
+use hookline_access::{Access, BuiltIn};
 use hookline_connectors::{SettingsError, Sink, Source, kind, registry};
 use hookline_core::store::Store;
 use hookline_core::{Broker, Hooks, Recorder};
@@ -24,18 +24,21 @@ use hookline_schemas::ports::{AckMode, Hook, StateStore};
 use hookline_schemas::{QueueId, Template};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing_subscriber::filter::Targets as LogFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::access;
 use crate::api::{self, Api};
-use crate::config::{self, Errors, Loaded, Sources};
+use crate::config::{self, Errors, Loaded, Secrets, Sources};
 use crate::live::{self, Live, Reloaded, Reloads};
 
 /// How long a clean end waits for the sinks to take what is left; the rest stays in the store.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How often it is looked whether the file of a secret has changed.
+const SECRETS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Runs the broker until it is told to end.
 pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
@@ -43,7 +46,7 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
         check(&loaded.config)?;
         Ok(loaded)
     });
-    let Loaded { config, origin } = match loaded {
+    let Loaded { config, origin, secrets } = match loaded {
         Ok(loaded) => loaded,
         Err(errors) => {
             eprintln!("{errors}");
@@ -68,13 +71,18 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
         let engine = Arc::new(engine);
         let mut told: Vec<Arc<dyn Hook>> = vec![Arc::<Engine>::clone(&engine)];
         told.extend(recorder.as_ref().map(Recorder::hook));
-        let access = access::open(&config, Arc::clone(&state)).map_err(|errors| anyhow::anyhow!("{}", errors.join("; ")))?;
-        let guard = access.clone().map(|access| access as Arc<dyn AccessControl>);
-        let hooks = Hooks::new(&config.node.name, told).behind(Arc::new(ingress)).guarded_by(guard);
+        let prepared = access::prepare(&config, Arc::clone(&state)).map_err(|errors| anyhow::anyhow!("{}", errors.join("; ")))?;
+        let access = Arc::new(Access::new(prepared));
+        let guard: Arc<dyn AccessControl> = Arc::<Access>::clone(&access);
+        let hooks = Hooks::new(&config.node.name, told).behind(Arc::new(ingress)).guarded_by(Some(guard));
         let broker = Broker::start(&config, opened, hooks.clone())?;
-        let mut live = Live::start(config.clone(), Arc::clone(&store), Arc::clone(&state), Arc::clone(&engine), hooks, broker.door())?;
+        let renew_rights: Arc<dyn Fn() + Send + Sync> = Arc::new(broker.renew_rights());
+        let clients =
+            api::Clients { access: Arc::clone(&access), users: BuiltIn::new(Arc::clone(&state)), renew_rights: Arc::clone(&renew_rights) };
+        let parts =
+            live::Parts { store: Arc::clone(&store), state, engine: Arc::clone(&engine), hooks, access, renew_rights, door: broker.door() };
+        let mut live = Live::start(config.clone(), parts)?;
         let (reloads, mut wanted) = mpsc::channel(1);
-        let clients = api::Clients { access, users: BuiltIn::new(state), renew_rights: Box::new(broker.renew_rights()) };
         let running = Arc::new(ArcSwap::from_pointee(live.running()));
         let api = Api::start(&config.node.data_dir, Arc::clone(&store), Arc::clone(&running), clients, reloads.clone());
         greet(&origin, &data_dir, &config, broker.addresses());
@@ -83,16 +91,25 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
         let readiness = Readiness::announce(ready_file)?;
         warn_of_strangers(&config);
         let mut stop = Stop::new(reloads)?;
+        let mut secrets = secrets;
+        let mut looks = interval(SECRETS_INTERVAL);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let why = loop {
-            tokio::select! {
+            let answer = tokio::select! {
                 why = stop.wait() => break why,
-                Some(answer) = wanted.recv() => {
-                    let changed = reload(&mut live, &sources).await;
-                    running.store(Arc::new(live.running()));
-                    // Who has asked may be gone.
-                    drop(answer.send(changed));
+                Some(answer) = wanted.recv() => answer,
+                _ = looks.tick() => {
+                    if !have_changed(&mut secrets).await {
+                        continue;
+                    }
+                    tracing::info!("a file of a secret has changed; the configuration is read again");
+                    oneshot::channel().0
                 }
-            }
+            };
+            let changed = reload(&mut live, &sources, &mut secrets).await;
+            running.store(Arc::new(live.running()));
+            // Who has asked may be gone.
+            drop(answer.send(changed));
         };
         tracing::info!(signal = why, "stopping");
         drop(readiness);
@@ -131,15 +148,18 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
 }
 
 /// Reads the configuration again, and changes what can be changed while it runs.
-async fn reload(live: &mut Live, sources: &Sources) -> Reloaded {
+async fn reload(live: &mut Live, sources: &Sources, secrets: &mut Secrets) -> Reloaded {
     let sources = sources.clone();
     let loaded = tokio::task::spawn_blocking(move || {
         let loaded = config::load(sources)?;
         check(&loaded.config)?;
-        Ok::<_, Errors>(loaded.config)
+        Ok::<_, Errors>(loaded)
     });
     let result = match loaded.await {
-        Ok(Ok(config)) => live.change(config).await,
+        Ok(Ok(Loaded { config, secrets: read, .. })) => {
+            *secrets = read;
+            live.change(config).await
+        }
         Ok(Err(Errors { errors, .. })) => Err(errors),
         Err(error) => Err(vec![error.to_string()]),
     };
@@ -147,6 +167,21 @@ async fn reload(live: &mut Live, sources: &Sources) -> Reloaded {
         tracing::error!(problems = errors.join("; "), "nothing was changed");
     }
     result
+}
+
+/// Whether a file of a secret says something else by now. Each change counts once.
+async fn have_changed(secrets: &mut Secrets) -> bool {
+    let mut looked = secrets.clone();
+    match tokio::task::spawn_blocking(move || (looked.have_changed(), looked)).await {
+        Ok((changed, looked)) => {
+            *secrets = looked;
+            changed
+        }
+        Err(error) => {
+            tracing::error!(%error, "cannot look at the files of secrets");
+            false
+        }
+    }
 }
 
 /// Says where clients come in that have proven nothing.

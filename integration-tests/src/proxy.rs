@@ -22,6 +22,8 @@ pub enum Weather {
     Hang,
     /// So many bytes a second, in each direction.
     Slow(usize),
+    /// Everything that the server says comes as other bytes.
+    Garbled,
 }
 
 /// The proxy. It ends with the test.
@@ -69,7 +71,7 @@ impl Proxy {
     /// Changes what happens.
     pub fn set(&mut self, weather: Weather) {
         let before = std::mem::replace(&mut *lock(&self.shared.weather), weather);
-        if matches!(weather, Weather::Hang | Weather::Refuse) {
+        if matches!(weather, Weather::Hang | Weather::Refuse | Weather::Garbled) {
             // What was being read when it changed has gone through.
             std::thread::sleep(3 * LOOK);
         }
@@ -152,6 +154,9 @@ fn pass(mut from: TcpStream, mut to: TcpStream, shared: &Shared, to_server: bool
             Ok(0) => break,
             Ok(read) => {
                 passed += read;
+                if weather == Weather::Garbled && !to_server {
+                    buffer[..read].iter_mut().for_each(|byte| *byte ^= 0xa5);
+                }
                 if to.write_all(&buffer[..read]).is_err() {
                     break;
                 }

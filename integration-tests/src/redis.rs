@@ -23,6 +23,22 @@ pub fn cluster() -> String {
     address("HOOKLINE_TEST_REDIS_CLUSTER")
 }
 
+/// Two sentinels, which watch a master of the name `hookline`.
+pub fn sentinels() -> String {
+    address("HOOKLINE_TEST_REDIS_SENTINEL")
+}
+
+/// The lines of what a command answers on the master that the sentinels have chosen.
+pub fn master_lines(arguments: &[&str]) -> Vec<String> {
+    let sentinels = sentinels();
+    let sentinel = sentinels.split(',').next().expect("one");
+    eventually("a master answers", BACK, || {
+        let master = text_lines(&run(sentinel, &[], &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "hookline"]));
+        // While they have not seen that it is gone, they name the old one.
+        try_once(&master.join(":"), &[], arguments).map(|answer| text_lines(&answer))
+    })
+}
+
 /// What a command answers, as bytes.
 pub fn ask(arguments: &[&str]) -> Vec<u8> {
     run(&server(), &[], arguments)
@@ -48,17 +64,20 @@ fn text_lines(bytes: &[u8]) -> Vec<String> {
 }
 
 fn run(server: &str, options: &[&str], arguments: &[&str]) -> Vec<u8> {
+    eventually("redis answers", BACK, || try_once(server, options, arguments))
+}
+
+/// What a command answers; `None`: the server is away.
+fn try_once(server: &str, options: &[&str], arguments: &[&str]) -> Option<Vec<u8>> {
     let (host, port) = server.rsplit_once(':').expect("host:port");
-    eventually("redis answers", BACK, || {
-        let mut command = Command::new("redis-cli");
-        let output = command.args(["-e", "--raw", "-h", host, "-p", port]).args(options).args(arguments).output().expect("redis-cli runs");
-        let told = String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned();
-        let is_back = !["Could not connect", "LOADING", "Server closed the connection"].iter().any(|away| told.contains(away));
-        assert!(output.status.success() || !is_back, "{arguments:?}: {told}");
-        let mut answer = output.stdout;
-        if answer.last() == Some(&b'\n') {
-            answer.pop();
-        }
-        is_back.then_some(answer)
-    })
+    let mut command = Command::new("redis-cli");
+    let output = command.args(["-e", "--raw", "-h", host, "-p", port]).args(options).args(arguments).output().expect("redis-cli runs");
+    let told = String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned();
+    let is_back = !["Could not connect", "LOADING", "Server closed the connection"].iter().any(|away| told.contains(away));
+    assert!(output.status.success() || !is_back, "{arguments:?}: {told}");
+    let mut answer = output.stdout;
+    if answer.last() == Some(&b'\n') {
+        answer.pop();
+    }
+    is_back.then_some(answer)
 }

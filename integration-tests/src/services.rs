@@ -20,7 +20,7 @@ pub fn may_stop() -> RwLockWriteGuard<'static, ()> {
 /// Stops or starts a server, where it is one that the tests may stop. `false`: it is somebody's own.
 pub fn service(command: &str, name: &str) -> bool {
     let Ok(script) = var("HOOKLINE_TEST_SERVICES") else { return false };
-    if !is_ours(name) {
+    if !is_ours(name.strip_suffix("_master").unwrap_or(name)) {
         return false;
     }
     let status = Command::new(script).args([command, name]).status().expect("the script runs");

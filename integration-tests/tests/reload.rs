@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use hookline_integration_tests::broker::{Broker, ledgers, run};
+use hookline_integration_tests::broker::{Broker, ledgers, run, run_with_input};
 use hookline_integration_tests::eventually;
 use hookline_integration_tests::webhook::{Reply, Webhook};
-use hookline_mqtt::client::Options;
+use hookline_mqtt::client::{Client, Options};
 use hookline_mqtt::{QoS, Version};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -122,4 +122,86 @@ fn a_wrong_configuration_changes_nothing_and_what_needs_a_restart_says_so() {
     client.publish("t", b"{\"n\": 3}", QoS::AtLeastOnce, false).expect("answered");
     eventually("it is delivered", LIMIT, || numbers(&server, "/a").contains(&103).then_some(()));
     assert!(broker.stop().success());
+}
+
+#[test]
+fn who_may_changes_while_clients_are_in() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = Broker::start(folder.path(), "");
+    let connect = |id: &str, password: &str| {
+        let mut options = Options::new(id).version(Version::V5);
+        if !password.is_empty() {
+            options.connect.username = Some("alice".to_owned());
+            options.connect.password = Some(password.as_bytes().to_vec());
+        }
+        Client::connect(broker.address(), &options)
+    };
+    let mut client = connect("first", "").expect("everybody may");
+    let may = |client: &mut Client, topic: &str| !client.publish(topic, b"x", QoS::AtLeastOnce, false).expect("answered").is_error();
+    client.subscribe(&[("secret/#", QoS::AtLeastOnce)]).expect("subscribed");
+    assert!(may(&mut client, "secret/x"));
+    client.receive(LIMIT).expect("connected").expect("it has subscribed");
+    // The first permissions reach who came in when there were none.
+    let sources = "[authorization]\nno_match = \"allow\"\n[[authorization.sources]]\nname = \"r\"\nrules = [{ permission = \"deny\", topics = [\"secret/#\"] }]\n";
+    write(folder.path(), sources);
+    let (code, out, error) = reload(folder.path());
+    assert!(code == Some(0) && out.contains("access     authorization"), "{out}{error}");
+    eventually("it may not any more", LIMIT, || (!may(&mut client, "secret/x")).then_some(()));
+    let mut other = connect("second", "").expect("in");
+    assert!(!may(&mut other, "secret/x") && may(&mut other, "open/x"));
+    // A way to log in, whose password comes from a file.
+    let (code, line) = run_with_input(&["ctl", "users", "hash", "alice"], "first\n");
+    assert_eq!(code, Some(0));
+    let users = folder.path().join("users");
+    std::fs::write(&users, line).expect("written");
+    let logins = format!("[[authentication]]\nname = \"users\"\ntype = \"file\"\npath = \"{}\"\n", users.display());
+    write(folder.path(), &format!("{sources}{logins}"));
+    let (code, out, error) = reload(folder.path());
+    assert!(code == Some(0) && out.contains("access     authentication"), "{out}{error}");
+    assert!(connect("third", "wrong").is_err() && connect("third", "first").is_ok());
+    assert!(may(&mut other, "open/x"), "who is in stays in");
+    // What is wrong changes nothing; without any of it everybody may again.
+    write(folder.path(), &format!("{sources}{}", logins.replace("users\"\n", "nobody\"\n")));
+    let (code, _, error) = reload(folder.path());
+    assert!(code == Some(2) && error.contains("authentication[0].path"), "{error}");
+    assert!(connect("third", "wrong").is_err() && !may(&mut client, "secret/x"));
+    write(folder.path(), "");
+    assert_eq!(reload(folder.path()).0, Some(0));
+    assert!(connect("third", "wrong").is_ok());
+    eventually("it may again", LIMIT, || may(&mut client, "secret/x").then_some(()));
+    assert!(broker.stop().success());
+}
+
+#[test]
+fn a_secret_in_a_file_is_used_when_it_changes_and_never_logged() {
+    let server = Webhook::start(|request| {
+        let is_right = request.header("authorization") == "Bearer second-token";
+        Reply::Answer(if is_right { 204 } else { 401 }, "", String::new())
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let token = folder.path().join("token");
+    std::fs::write(&token, "first-token\n").expect("written");
+    let config = format!(
+        "[connectors.hook]\ntype = \"http\"\nurl = \"http://{}\"\nauth = {{ type = \"bearer\", token = \"file://{}\" }}\n\
+         [actions.a]\nconnector = \"hook\"\nparameters = {{ path = \"/a\" }}\ndelivery = {{ retry_initial_ms = 20, retry_max_ms = 200 }}\n\
+         [rules.all]\nsql = 'SELECT payload.n AS n FROM \"t\"'\nactions = [\"a\"]",
+        server.address(),
+        token.display()
+    );
+    let broker = Broker::start(folder.path(), &config);
+    let mut client = broker.connect(&Options::new("p"));
+    client.publish("t", b"{\"n\": 1}", QoS::AtLeastOnce, false).expect("answered");
+    eventually("the first secret is used", LIMIT, || {
+        server.requests().iter().any(|request| request.header("authorization") == "Bearer first-token").then_some(())
+    });
+    std::fs::write(&token, "second-token\n").expect("written");
+    eventually("the new secret is used", LIMIT, || {
+        server.requests().iter().any(|request| request.header("authorization") == "Bearer second-token").then_some(())
+    });
+    let log = broker.log();
+    assert!(log.contains("a file of a secret has changed") && !log.contains("first-token") && !log.contains("second-token"), "{log}");
+    assert!(broker.stop().success());
+    let ledgers = ledgers(folder.path());
+    let ledger = ledgers.iter().find(|ledger| ledger["kind"] == "action").expect("one");
+    assert_eq!((&ledger["delivered"], &ledger["pending"]), (&1.into(), &0.into()), "{ledger}");
 }

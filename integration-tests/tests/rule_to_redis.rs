@@ -73,6 +73,35 @@ fn entries_of_a_stream_keep_their_order_across_a_restart() {
 }
 
 #[test]
+fn sentinels_choose_another_master_and_every_entry_is_there() {
+    let _alone = services::may_stop();
+    let key = unique("stream");
+    let folder = tempfile::tempdir().expect("a folder");
+    let parameters = format!(r#"stream = {{ key = "{key}", fields = {{ seq = "${{seq}}" }} }}"#);
+    let connector = format!("mode = \"sentinel\"\nmaster = \"hookline\"\nservers = \"{}\"", redis::sentinels());
+    let broker = Broker::start(folder.path(), &config(&connector, &parameters, "payload.seq AS seq"));
+    let mut client = broker.connect(&Options::new("c"));
+    publish_all(&mut client, "r", (0..300).map(seq));
+    let numbers = || {
+        let lines = redis::master_lines(&["XRANGE", &key, "-", "+"]);
+        let numbers = lines.chunks_exact(5).map(|entry| entry[4].parse().expect("a number"));
+        numbers.collect::<std::collections::BTreeSet<u64>>()
+    };
+    eventually("the first are there", LIMIT, || (numbers().len() == 300).then_some(()));
+    // What a master has confirmed and not copied yet is lost with it: that is Redis' own promise, not ours.
+    eventually("the replica has them", LIMIT, || (redis::master_lines(&["WAIT", "1", "1000"]) == ["1"]).then_some(()));
+    let stopped = service("stop", "redis_sentinel_master");
+    publish_all(&mut client, "r", (300..600).map(seq));
+    eventually("the others are there, on the new master", LIMIT, || (numbers().len() == 600).then_some(()));
+    if stopped {
+        service("start", "redis_sentinel_master");
+    }
+    assert!(broker.stop().success());
+    assert_eq!(account(folder.path(), "readings"), [600, 0, 0]);
+    redis::master_lines(&["DEL", &key]);
+}
+
+#[test]
 fn a_record_that_redis_refuses_becomes_a_dead_letter_and_no_other_is_done_twice() {
     let _server = services::stay();
     let (list, other) = (unique("list"), unique("text"));

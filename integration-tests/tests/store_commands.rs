@@ -296,13 +296,19 @@ fn dead_letters_are_replayed_into_sqlite_when_the_table_is_mended() {
     }
     assert!(broker.stop().success());
 
-    // The last one without the broker; it is delivered when that runs again.
+    // The last one without the broker, with another value; it is delivered when that runs again.
     assert_eq!(letters(&data).len(), 1);
+    let sequence = letters(&data)[0].0.to_string();
+    for (change, expect) in [("5", "must be a JSON object"), ("{v: 5}", "invalid value"), (r#"{"v": 98, "more": {"x": 1}}"#, "")] {
+        let (code, _, error) = command(&data, &["dlq", "edit", "numbers", &sequence, change]);
+        assert!(code == Some(if expect.is_empty() { 0 } else { 2 }) && error.contains(expect), "{change}: {error}");
+    }
+    assert_eq!(ask(&data, &["dlq", "show", "numbers", &sequence])["row"], json!({"v": 98, "more": {"x": 1}}));
     let done = ask(&data, &["dlq", "replay", "numbers", "--all"]);
     assert_eq!((&done["replayed"], &done["kept"]), (&json!(1), &json!(0)));
     assert!(letters(&data).is_empty());
     let broker = Broker::start(folder.path(), NUMBERS);
-    eventually("100 arrives", SOON, || (numbers(&data) == [5, 99, 100]).then_some(()));
+    eventually("it arrives as it was changed", SOON, || (numbers(&data) == [5, 98, 99]).then_some(()));
     assert!(broker.stop().success());
     let ledger = &broker::ledgers(folder.path())[0];
     let expect = (&json!(7), &json!(3), &json!(4), &json!(0), &json!(true));

@@ -37,7 +37,7 @@ pub struct Granted {
     pub attributes: BTreeMap<Box<str>, Box<str>>,
     /// When it has to go, milliseconds since the Unix epoch.
     pub expires_at_ms: Option<u64>,
-    /// What it may do; `None`: everything.
+    /// What it may do; `None`: everything. For who is no superuser there may be some later.
     pub rights: Option<Arc<dyn Rights>>,
 }
 
@@ -96,11 +96,12 @@ pub trait AccessControl: Send + Sync {
     /// Finds out what rights cannot decide yet, so that they can. It ends within the deadlines of what it asks.
     fn ask<'a>(&'a self, client: &'a Client, rights: &'a Arc<dyn Rights>, request: Request<'a>) -> BoxFuture<'a, ()>;
 
-    /// The rights of a client that is in, asked for anew, with everything decided that it holds. `None`: nobody can say now, so the old ones hold.
+    /// The rights of a client that is in, asked for anew, with everything decided that it holds. `None`: nobody can say now, so the old ones hold, or
+    /// there is still nothing to decide by. Superusers are not asked about.
     fn renew<'a>(
         &'a self,
         client: &'a Client,
-        rights: &'a Arc<dyn Rights>,
+        rights: Option<&'a Arc<dyn Rights>>,
         held: Vec<Request<'a>>,
     ) -> BoxFuture<'a, Option<Arc<dyn Rights>>>;
 }

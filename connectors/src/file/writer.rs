@@ -209,9 +209,9 @@ mod tests {
             assert!(writer.missing(two.to_vec()).is_empty(), "all that is there is known, also behind a batch of which some is");
         }
         let new = ("n:1:ffffffffffffffff".to_owned(), String::new());
-        assert_eq!(writer.missing(vec![batch[0].clone(), new.clone()]), [new.clone()]);
+        assert_eq!(writer.missing(vec![batch[0].clone(), new.clone()]), vec![new.clone()]);
         assert!(writer.missing(vec![batch[1].clone()]).is_empty());
-        assert_eq!(writer.missing(vec![new.clone()]), [new]);
+        assert_eq!(writer.missing(vec![new.clone()]), vec![new]);
         assert!(writer.known.is_empty(), "what came before does not come again");
     }
 }

@@ -125,6 +125,7 @@ impl Listener {
             throttle: self.throttle.clone(),
             assigned,
             rights: granted.rights,
+            is_superuser: granted.is_superuser,
             expires_at_ms: granted.expires_at_ms,
             proof,
             input,

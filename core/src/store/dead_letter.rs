@@ -1,8 +1,8 @@
 //! Dead letters: records that a sink refused for good, kept with its error until somebody replays or purges them.
 
 use bytes::Bytes;
-use hookline_schemas::record::decode_row;
-use hookline_schemas::{QueueId, Value};
+use hookline_schemas::record::{decode_row, encode_row};
+use hookline_schemas::{Map, QueueId, Value};
 use serde::{Deserialize, Serialize};
 
 use super::database::pairs;
@@ -147,6 +147,26 @@ impl Store {
         Ok(done)
     }
 
+    /// Changes the row of a letter, which stays where it is; the row as it is then. Values that are not named keep their types.
+    ///
+    /// # Errors
+    /// There is no such letter, its record is damaged, or the write has failed.
+    pub fn edit_dead_letter(&self, queue: &Queue, sequence: u64, patch: &Value) -> Result<DeadLetter, Error> {
+        let _one_at_a_time = self.letters.lock();
+        let letter = Letter::decode(&self.letter(queue.id(), sequence)?).unwrap_or_else(damaged);
+        let Ok(mut row) = decode_row(&letter.body) else {
+            return Err(Error::Refused(format!("the record of dead letter {sequence} is damaged, it can only be purged")));
+        };
+        merge(&mut row, patch);
+        let mut body = Vec::new();
+        encode_row(&mut body, &row);
+        let mut batch = Batch::default();
+        let value = Letter::encode(letter.at_ms, &letter.error, &body);
+        batch.put(keys::DEAD, keys::in_queue(queue.id(), &sequence.to_be_bytes()), value);
+        self.commit(&mut batch)?;
+        Ok(Letter { body: body.into(), ..letter }.shown(queue.id(), sequence))
+    }
+
     /// Takes a letter away, with its record.
     ///
     /// # Errors
@@ -208,6 +228,27 @@ impl Store {
     }
 }
 
+/// Changes a value as a merge patch says (RFC 7396): maps are merged, null takes a field away, everything else stands in the place of what was there.
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Map(patch) = patch else { return *target = patch.clone() };
+    if !matches!(target, Value::Map(_)) {
+        *target = Value::Map(Map::new());
+    }
+    let Value::Map(target) = target else { return };
+    for (name, value) in patch.iter() {
+        if value.is_null() {
+            target.remove(name);
+        } else {
+            if target.get(name).is_none() {
+                target.insert(name, Value::Null);
+            }
+            if let Some(place) = target.get_mut(name) {
+                merge(place, value);
+            }
+        }
+    }
+}
+
 /// What stands for a letter that cannot be decoded.
 fn damaged() -> Letter {
     Letter { at_ms: 0, error: "the letter is damaged".into(), body: Bytes::new() }
@@ -219,7 +260,6 @@ mod tests {
 
     use hookline_schemas::config::{Store as Settings, WhenFull};
     use hookline_schemas::ports::QueueReader;
-    use hookline_schemas::record::encode_row;
 
     use super::super::{ActionQueue, Bounds};
     use super::*;
@@ -241,6 +281,25 @@ mod tests {
         let letter = Letter { at_ms: 7, error: "no such table".into(), body: Bytes::from_static(b"row") };
         assert_eq!(Letter::decode(&bytes), Some(letter));
         assert!((0..12 + "no such table".len()).all(|cut| Letter::decode(&bytes.slice(..cut)).is_none()));
+    }
+
+    #[test]
+    fn a_patch_changes_what_it_names_and_nothing_else() {
+        // The examples of RFC 7396, appendix A, that begin with an object.
+        for (target, patch, expect) in [
+            (r#"{"a":"b"}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
+            (r#"{"a":"b"}"#, r#"{"b":"c"}"#, r#"{"a":"b","b":"c"}"#),
+            (r#"{"a":"b","b":"c"}"#, r#"{"a":null}"#, r#"{"b":"c"}"#),
+            (r#"{"a":["b"]}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
+            (r#"{"a":{"b":"c"}}"#, r#"{"a":{"b":"d","c":null}}"#, r#"{"a":{"b":"d"}}"#),
+            (r#"{"a":[{"b":"c"}]}"#, r#"{"a":[1]}"#, r#"{"a":[1]}"#),
+            (r#"{"a":"foo"}"#, r#"{"a":{"bb":{"ccc":null}}}"#, r#"{"a":{"bb":{}}}"#),
+        ] {
+            let read = |text: &str| Value::from_json(serde_json::from_str(text).expect("JSON"));
+            let mut changed = read(target);
+            merge(&mut changed, &read(patch));
+            assert_eq!(changed, read(expect), "{target} with {patch}");
+        }
     }
 
     #[test]

@@ -67,6 +67,8 @@ pub(super) struct Connection {
     pub(super) last_heard: Instant,
     /// What the client may do; `None`: everything.
     pub(super) rights: Option<Arc<dyn Rights>>,
+    /// It may everything, whatever is configured: its rights are never asked for.
+    pub(super) is_superuser: bool,
     /// When they are to be asked for anew.
     pub(super) rights_due: Option<Instant>,
     /// The timer that looks after that.
@@ -129,7 +131,8 @@ const READS_MAX: usize = 8;
 
 impl Connection {
     pub(super) fn new(new: NewConnection, session: Key, now: Instant) -> Connection {
-        let NewConnection { transport, connect, client, zone, throttle, input, permit, proof, rights, expires_at_ms, .. } = new;
+        let NewConnection { transport, connect, client, zone, throttle, input, permit, proof, rights, is_superuser, expires_at_ms, .. } =
+            new;
         let limits = &zone.limits;
         let number = |id| connect.properties.number(id);
         let aliases_out_max = number(PropertyId::TopicAliasMaximum).unwrap_or(0).min(limits.topic_alias_out_max.into()) as u16;
@@ -163,6 +166,7 @@ impl Connection {
             awaiting: VecDeque::new(),
             last_heard: now,
             rights,
+            is_superuser,
             expires_at_ms,
             rights_due: None,
             rights_timer: None,

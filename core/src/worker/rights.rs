@@ -76,7 +76,7 @@ impl Worker {
         }
         let (client, rights) = (Arc::clone(&connection.client), Arc::clone(rights));
         self.hold_back(key);
-        let question = Renewal { worker: self.number, connection: key, client, rights, wanted: Wanted::Decisions(requests) };
+        let question = Renewal { worker: self.number, connection: key, client, wanted: Wanted::Decisions { rights, requests } };
         if self.shared.renewals.try_send(question).is_err() {
             self.timers.set(self.now + LATER, Due::Resume(key));
         }
@@ -149,12 +149,14 @@ impl Worker {
     /// Has the rights of a connection asked for anew.
     pub(super) fn renew_rights(&mut self, key: Key) {
         let Some(connection) = self.connections.get(key) else { return };
-        let Some(rights) = connection.rights.clone() else { return };
-        let (worker, client) = (self.number, Arc::clone(&connection.client));
+        if connection.is_superuser {
+            return;
+        }
+        let (worker, client, rights) = (self.number, Arc::clone(&connection.client), connection.rights.clone());
         let renewals = self.shared.renewals.clone();
         let Ok(place) = renewals.try_reserve() else { return self.renew_rights_at(key, self.now + LATER) };
         let held = self.held(key).into_iter().map(|(_, asked)| asked).collect();
-        place.send(Renewal { worker, connection: key, client, rights, wanted: Wanted::Anew(held) });
+        place.send(Renewal { worker, connection: key, client, wanted: Wanted::Anew { rights, held } });
     }
 
     /// Has the rights of all connections asked for anew.

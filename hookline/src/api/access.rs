@@ -17,17 +17,15 @@ pub(crate) const USERS: &str = "/authentication/password_based:built_in_database
 
 /// What decides about clients, as far as the API goes.
 pub(crate) struct Clients {
-    pub(crate) access: Option<Arc<Access>>,
+    pub(crate) access: Arc<Access>,
     pub(crate) users: BuiltIn,
-    pub(crate) renew_rights: Box<dyn Fn() + Send + Sync>,
+    pub(crate) renew_rights: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl Clients {
     /// Permissions have changed, or may have.
     fn have_rights_renewed(&self) {
-        if let Some(access) = &self.access {
-            access.note_change();
-        }
+        self.access.note_change();
         (self.renew_rights)();
     }
 }
@@ -67,16 +65,14 @@ fn store_failed(error: QueueError) -> Problem {
 
 /// GET /access
 pub(super) async fn get_stats(State(shared): State<Shared>) -> Answer<BTreeMap<String, BackendStats>> {
-    Ok(Json(shared.clients.access.iter().flat_map(|access| access.stats()).collect()))
+    Ok(Json(shared.clients.access.stats().into_iter().collect()))
 }
 
 /// DELETE /authorization/cache
 pub(super) async fn delete_cache(State(shared): State<Shared>) -> Answer<Done> {
-    if let Some(access) = &shared.clients.access {
-        access.forget();
-        shared.clients.have_rights_renewed();
-        tracing::info!("permissions of all clients are asked for anew");
-    }
+    shared.clients.access.forget();
+    shared.clients.have_rights_renewed();
+    tracing::info!("permissions of all clients are asked for anew");
     Ok(Json(Done {}))
 }
 

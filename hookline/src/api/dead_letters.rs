@@ -1,9 +1,11 @@
-//! Dead letters of an action: list, show, replay, purge. The commands call the same functions when no broker runs.
+//! Dead letters of an action: list, show, edit, replay, purge. The commands call the same functions when no broker runs.
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{Path, Query, State};
 use hookline_core::store::{DeadLetter, Queue, QueueKind, Replayed, Store};
+use hookline_schemas::Value;
 use serde::{Deserialize, Serialize};
 
 use super::answer::Answer;
@@ -84,6 +86,14 @@ pub(crate) fn replay_all(store: &Store, action: &str) -> Result<Replayed, Proble
     Ok(store.replay_dead_letters(&*queue(store, action)?)?)
 }
 
+/// Changes the row of a letter by a merge patch.
+pub(crate) fn edit(store: &Store, action: &str, sequence: u64, patch: serde_json::Value) -> Result<Letter, Problem> {
+    if !patch.is_object() {
+        return Err(Problem::new(Code::BadRequest, "the change must be a JSON object, such as {\"v\": 5}"));
+    }
+    Ok(shown(store.edit_dead_letter(&*queue(store, action)?, sequence, &Value::from_json(patch))?))
+}
+
 /// Takes one letter away.
 pub(crate) fn purge(store: &Store, action: &str, sequence: u64) -> Result<Purged, Problem> {
     store.purge_dead_letter(&*queue(store, action)?, sequence)?;
@@ -125,6 +135,15 @@ pub(super) async fn get_all(State(shared): State<Shared>, Path(action): Path<Str
 /// GET /actions/{action}/dead_letters/{sequence}
 pub(super) async fn get_one(State(shared): State<Shared>, Path((action, sequence)): Path<(String, u64)>) -> Answer<Letter> {
     shared.run(move |store| show(store, &action, sequence)).await
+}
+
+/// PATCH /actions/{action}/dead_letters/{sequence}
+pub(super) async fn patch_one(
+    State(shared): State<Shared>,
+    Path((action, sequence)): Path<(String, u64)>,
+    Json(patch): Json<serde_json::Value>,
+) -> Answer<Letter> {
+    shared.run(move |store| edit(store, &action, sequence, patch)).await
 }
 
 /// POST /actions/{action}/dead_letters/{sequence}/replay

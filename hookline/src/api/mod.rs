@@ -162,7 +162,10 @@ fn router(shared: Shared) -> Router {
         .route(&format!("{}/{{user}}", access::USERS), delete(access::delete_user))
         .route(letters, get(dead_letters::get_all).delete(dead_letters::delete_all))
         .route(&format!("{letters}/replay"), post(dead_letters::post_replay_all))
-        .route(&format!("{letters}/{{sequence}}"), get(dead_letters::get_one).delete(dead_letters::delete_one))
+        .route(
+            &format!("{letters}/{{sequence}}"),
+            get(dead_letters::get_one).patch(dead_letters::patch_one).delete(dead_letters::delete_one),
+        )
         .route(&format!("{letters}/{{sequence}}/replay"), post(dead_letters::post_replay));
     Router::new()
         .nest("/api/v5", routes)

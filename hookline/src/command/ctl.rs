@@ -38,7 +38,7 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
-    /// Read the configuration again: connectors, actions, sources and rules change while messages flow; where the file is wrong, nothing does
+    /// Read the configuration again: connectors, actions, sources, rules and who may change while messages flow; where the file is wrong, nothing does
     Reload {
         #[command(flatten)]
         common: Common,
@@ -223,7 +223,9 @@ fn reload(Common { config, output }: Common) -> anyhow::Result<()> {
 }
 
 fn print_changes(changes: &Changes) {
-    for (what, names) in [("actions", &changes.actions), ("sources", &changes.sources), ("rules", &changes.rules)] {
+    for (what, names) in
+        [("actions", &changes.actions), ("sources", &changes.sources), ("rules", &changes.rules), ("access", &changes.access)]
+    {
         println!("{what:10} {}", if names.is_empty() { "as they were".to_owned() } else { names.join(", ") });
     }
 }

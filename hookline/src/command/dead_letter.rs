@@ -1,4 +1,4 @@
-//! `hookline dlq`: list, show, replay and purge the dead letters of an action, while the broker runs or while it does not.
+//! `hookline dlq`: list, show, edit, replay and purge the dead letters of an action, while the broker runs or while it does not.
 
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
@@ -34,6 +34,16 @@ enum Command {
         common: Common,
         /// Its number
         sequence: u64,
+    },
+    /// Change values in the record of a dead letter, before it is replayed
+    Edit {
+        #[command(flatten)]
+        common: Common,
+        /// Its number
+        sequence: u64,
+        /// What is to change, as JSON (a merge patch, RFC 7396): '{"v": 5, "unit": null}' sets `v` and takes `unit` away
+        #[arg(value_name = "CHANGE", value_parser = |text: &str| serde_json::from_str::<serde_json::Value>(text))]
+        change: serde_json::Value,
     },
     /// Put dead letters into the queue of the action again, at its end, when the cause of the error is mended
     #[command(override_usage = "hookline dlq replay [OPTIONS] <ACTION> <SEQUENCE|--all>")]
@@ -86,6 +96,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
     exit_code(match arguments.command {
         Command::List { common, limit } => list(common, limit.get()),
         Command::Show { common, sequence } => show(common, sequence),
+        Command::Edit { common, sequence, change } => edit(common, sequence, change),
         Command::Replay { common, which } => replay(common, which.one()),
         Command::Purge { common, which } => purge(common, which.one()),
     })
@@ -134,8 +145,20 @@ fn show(common: Common, sequence: u64) -> anyhow::Result<ExitCode> {
         Reached::Broker(broker) => broker.get(&format!("{}/{sequence}", path(&common.action)))?,
         Reached::Store(store) => dead_letters::show(store, &common.action, sequence)?,
     };
-    if common.json {
-        println!("{}", serde_json::to_string(&letter)?);
+    print_whole(&letter, common.json)
+}
+
+fn edit(common: Common, sequence: u64, change: serde_json::Value) -> anyhow::Result<ExitCode> {
+    let letter: Letter = match &Reached::open(common.config)? {
+        Reached::Broker(broker) => broker.patch(&format!("{}/{sequence}", path(&common.action)), &change)?,
+        Reached::Store(store) => dead_letters::edit(store, &common.action, sequence, change)?,
+    };
+    print_whole(&letter, common.json)
+}
+
+fn print_whole(letter: &Letter, json: bool) -> anyhow::Result<ExitCode> {
+    if json {
+        println!("{}", serde_json::to_string(letter)?);
     } else {
         println!("sequence  {}\nat        {}\nerror     {}", letter.sequence, letter.at, one_line(&letter.error, usize::MAX));
         match &letter.row {

@@ -164,13 +164,16 @@ pub(super) fn access(Common { config, output }: Common, refresh: bool) -> anyhow
         return print_json(&stats);
     }
     println!(
-        "{:24} {:>12} {:>12} {:>10} {:>10} {:>10} {:>12}",
-        "backend", "asked", "answered", "failed", "spared", "mean ms", "longest ms"
+        "{:24} {:>12} {:>12} {:>12} {:>10} {:>10} {:>10} {:>12}",
+        "backend", "asked", "remembered", "answered", "failed", "spared", "mean ms", "longest ms"
     );
     for (name, s) in &stats {
         let mean_ms = s.answer_us as f64 / s.answered.max(1) as f64 / 1000.0;
         let longest_ms = s.longest_us as f64 / 1000.0;
-        println!("{name:24} {:>12} {:>12} {:>10} {:>10} {mean_ms:>10.1} {longest_ms:>12.1}", s.asked, s.answered, s.failed, s.spared);
+        println!(
+            "{name:24} {:>12} {:>12} {:>12} {:>10} {:>10} {mean_ms:>10.1} {longest_ms:>12.1}",
+            s.asked, s.remembered, s.answered, s.failed, s.spared
+        );
     }
     Ok(())
 }

@@ -1,12 +1,14 @@
 //! The configuration: a file, over it the environment, over that the command line. Every error is told, with its path.
 
 mod overlay;
+mod secrets;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
 use hookline_schemas::config::Config;
+pub(crate) use secrets::Secrets;
 use serde_json::Value;
 
 /// The configuration of a first start: see the file.
@@ -32,6 +34,8 @@ pub(crate) struct Sources {
 pub(crate) struct Loaded {
     pub(crate) config: Config,
     pub(crate) origin: String,
+    /// The files that parts of it were read from.
+    pub(crate) secrets: Secrets,
 }
 
 /// Everything that is wrong with a configuration.
@@ -76,9 +80,10 @@ fn load_from(sources: Sources, environment: impl Iterator<Item = (String, String
         let applied = overlay::setting(setting).and_then(|(path, new)| overlay::set(&mut value, &path, new));
         applied.unwrap_or_else(|error| errors.push(format!("--set {setting}: {error}")));
     }
+    let secrets = Secrets::read(&mut value, &mut errors);
     let config = deserialize(value, &mut errors);
     match config {
-        Some(config) if errors.is_empty() => Ok(Loaded { config, origin }),
+        Some(config) if errors.is_empty() => Ok(Loaded { config, origin, secrets }),
         _ => Err(fail(errors)),
     }
 }
@@ -169,6 +174,29 @@ mod tests {
         ] {
             assert!(errors.iter().any(|error| error.contains(expect)), "{expect} is not in {errors:#?}");
         }
+    }
+
+    #[test]
+    fn secrets_come_from_files_and_what_is_wrong_with_one_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (password, url) = (folder.path().join("password"), folder.path().join("url"));
+        std::fs::write(&password, "s3cret\n").expect("written");
+        std::fs::write(&url, "postgres://u:p@127.0.0.1/d").expect("written");
+        let text = format!(
+            "[connectors.m]\ntype = \"mqtt\"\nserver = \"127.0.0.1:1\"\npassword = \"file://{}\"\n\
+             [connectors.p]\ntype = \"postgres\"\nurl = \"file://{}\"\nnote = \"file://is/no/secret\"",
+            password.display(),
+            url.display()
+        );
+        let config = load_text(&text, &[], &[]).expect("valid");
+        assert_eq!(config.connectors["m"].settings["password"], "s3cret");
+        assert_eq!(config.connectors["p"].settings["url"], "postgres://u:p@127.0.0.1/d");
+        assert_eq!(config.connectors["p"].settings["note"], "file://is/no/secret");
+        std::fs::remove_file(&url).expect("removed");
+        std::fs::write(&password, "\n").expect("written");
+        let errors = load_text(&text, &[], &[]).expect_err("wrong");
+        assert!(errors.len() == 2 && errors[0].starts_with("connectors.m.password: ") && errors[1].contains("url"), "{errors:?}");
+        assert!(errors[0].ends_with("is empty") && errors[1].contains("No such file"), "{errors:?}");
     }
 
     #[test]

@@ -8,13 +8,14 @@ use hookline_integration_tests::proxy::{Proxy, Weather};
 use hookline_integration_tests::webhook::{Reply, Webhook};
 use hookline_integration_tests::{eventually, mongo, mysql, postgres, redis, services, unique};
 use hookline_mqtt::ReasonCode;
+use hookline_mqtt::client::Client;
 use mongodb::bson::doc;
 
 use super::{log_in, may_publish, may_subscribe, refusal};
 
 /// How long a backend that comes back may be left alone.
 const BACK: Duration = Duration::from_secs(20);
-/// The SHA-256 of "salt" and "public".
+/// A salt.
 const SALTED: &str = "e6ba9ac2ae0d5d6a4ff0f1e1d6e1a1b4";
 
 /// A backend behind a proxy.
@@ -91,24 +92,7 @@ fn decides(mut backend: Backend) {
     let mut carol = log_in(&broker, "carol", "charge").unwrap_or_else(|reason| panic!("{name}: {reason:?}\n{}", broker.log()));
     assert!(may_publish(&mut carol, "anything") && may_subscribe(&mut carol, "#"), "{name}: a superuser may everything");
 
-    // Away: a refusal that says so, and never an opening. Who is in stays in.
-    backend.proxy.set(Weather::Refuse);
-    for _ in 0..4 {
-        let reason = refusal(&broker, "alice", "public");
-        assert!(matches!(reason, Some(ReasonCode::ServerUnavailable | ReasonCode::ServerBusy)), "{name}, away: {reason:?}");
-    }
-    assert!(may_publish(&mut alice, "plant/a/x"), "{name}: permissions hold while nobody can be asked");
-    backend.proxy.set(Weather::Fair);
-    eventually(&format!("{name} is back"), BACK, || log_in(&broker, "alice", "public").ok());
-
-    // It hangs: the deadline ends the wait.
-    backend.proxy.set(Weather::Hang);
-    let began = Instant::now();
-    let reason = refusal(&broker, "alice", "public");
-    assert!(matches!(reason, Some(ReasonCode::ServerUnavailable | ReasonCode::ServerBusy)), "{name}, hanging: {reason:?}");
-    assert!(began.elapsed() < Duration::from_secs(5), "{name}: {:?}", began.elapsed());
-    backend.proxy.set(Weather::Fair);
-    eventually(&format!("{name} answers again"), BACK, || log_in(&broker, "alice", "public").ok());
+    fails_and_comes_back(name, &broker, &mut backend.proxy, "public", alice);
     assert_eq!(refusal(&broker, "alice", "wrong"), wrong, "{name}: it still decides");
 
     let (code, out, _) = run(&["ctl", "access", "-o", "json", "--data", folder.path().join("data").to_str().expect("UTF-8")]);
@@ -121,6 +105,24 @@ fn decides(mut backend: Backend) {
     }
     assert!(broker.stop().success());
     (backend.clean)();
+}
+
+/// A backend that is away, hangs or talks nonsense refuses, says so, and is asked again when it is back. Who is in stays in.
+fn fails_and_comes_back(name: &str, broker: &Broker, proxy: &mut Proxy, password: &str, mut alice: Client) {
+    for weather in [Weather::Refuse, Weather::Hang, Weather::Garbled] {
+        proxy.set(weather);
+        for _ in 0..2 {
+            let began = Instant::now();
+            let reason = refusal(broker, "alice", password);
+            let is_told = matches!(reason, Some(ReasonCode::ServerUnavailable | ReasonCode::ServerBusy));
+            assert!(is_told, "{name}, {weather:?}: {reason:?}\n{}", broker.log());
+            assert!(began.elapsed() < Duration::from_secs(5), "{name}, {weather:?}: the deadline ends the wait: {:?}", began.elapsed());
+        }
+        assert!(may_publish(&mut alice, "plant/a/x"), "{name}: permissions hold while nobody can be asked");
+        proxy.set(Weather::Fair);
+        // She takes her own session over.
+        alice = eventually(&format!("{name} is back after {weather:?}"), BACK, || log_in(broker, "alice", password).ok());
+    }
 }
 
 fn address(text: &str) -> SocketAddr {
@@ -183,11 +185,77 @@ fn postgres_decides() {
     decides(postgres());
 }
 
+/// A place of users with hashes of every kind.
+struct Hashes {
+    kind: &'static str,
+    connector: String,
+    parameters: String,
+    /// Name, hash, whether it is switched off.
+    put: Box<dyn Fn(&str, &str, bool)>,
+    clean: Box<dyn FnOnce()>,
+}
+
+fn places_of_hashes() -> [Hashes; 4] {
+    let (table, collection, prefix) = (unique("mqtt_hashes"), unique("mqtt_hashes"), unique("mqtt_hashes"));
+    let columns = format!("{table} (username varchar(100), hash varchar(200), salt varchar(10), disabled boolean, admin varchar(5))");
+    postgres::execute(&format!("CREATE TABLE {columns}"));
+    mysql::query(&format!("CREATE TABLE {columns}"));
+    let query = format!("query = \"SELECT hash, salt, disabled, admin FROM {table} WHERE username = ${{username}}\"");
+    let insert = format!("INSERT INTO {table} VALUES");
+    let (of_mysql, of_mongodb, of_redis) = (insert.clone(), collection.clone(), prefix.clone());
+    let (drop_postgres, drop_mysql) = (format!("DROP TABLE {table}"), format!("DROP TABLE {table}"));
+    [
+        Hashes {
+            kind: "postgres",
+            connector: format!("url = \"{}\"", postgres::url()),
+            parameters: query.clone(),
+            put: Box::new(move |user, hash, disabled| {
+                postgres::execute(&format!("{insert} ('{user}', '{hash}', 'slat', {disabled}, 'yes')"));
+            }),
+            clean: Box::new(move || {
+                postgres::execute(&drop_postgres);
+            }),
+        },
+        Hashes {
+            kind: "mysql",
+            connector: format!("url = \"{}\"", mysql::url()),
+            parameters: query,
+            put: Box::new(move |user, hash, disabled| {
+                mysql::query(&format!("{of_mysql} ('{user}', '{hash}', 'slat', {disabled}, 'yes')"));
+            }),
+            clean: Box::new(move || {
+                mysql::query(&drop_mysql);
+            }),
+        },
+        Hashes {
+            kind: "mongodb",
+            connector: format!("url = \"{}?directConnection=true\"", mongo::url()),
+            parameters: format!("collection = \"{collection}\", filter = '{{\"username\": \"${{username}}\"}}'"),
+            put: Box::new(move |user, hash, disabled| {
+                let user = doc! {"username": user, "hash": hash, "salt": "slat", "disabled": disabled, "admin": true};
+                mongo::command(&doc! {"insert": &of_mongodb, "documents": [user]});
+            }),
+            clean: Box::new(move || {
+                mongo::command(&doc! {"drop": &collection});
+            }),
+        },
+        Hashes {
+            kind: "redis",
+            connector: format!("servers = \"{}\"", redis::server()),
+            parameters: format!("command = \"HGETALL {prefix}:${{username}}\""),
+            put: Box::new(move |user, hash, disabled| {
+                let (key, disabled) = (format!("{of_redis}:{user}"), if disabled { "1" } else { "0" });
+                redis::ask(&["HSET", &key, "hash", hash, "salt", "slat", "disabled", disabled, "admin", "1"]);
+                redis::ask(&["EXPIRE", &key, "600"]);
+            }),
+            clean: Box::new(|| ()),
+        },
+    ]
+}
+
 #[test]
-fn every_hash_in_a_table_and_users_that_are_switched_off() {
+fn every_hash_in_every_place_and_users_that_are_switched_off() {
     let _server = services::stay();
-    let table = unique("mqtt_hashes");
-    postgres::execute(&format!("CREATE TABLE {table} (username text, hash text, salt text, disabled boolean, admin text)"));
     let digest = |algorithm: &'static aws_lc_rs::digest::Algorithm, text: &str| -> String {
         aws_lc_rs::digest::digest(algorithm, text.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
     };
@@ -198,33 +266,41 @@ fn every_hash_in_a_table_and_users_that_are_switched_off() {
     let argon2 = run_with_input(&["ctl", "users", "hash", "x"], "public\n").1;
     postgres::execute("CREATE EXTENSION IF NOT EXISTS pgcrypto");
     let bcrypt: String = postgres::query("SELECT crypt('public', gen_salt('bf', 4))")[0].get(0);
-    for (name, settings, hash) in [
+    let hashes = [
         ("plain", "algorithm = \"plain\"", "public".to_owned()),
+        // As md5sum says of "slatpublic".
+        ("md5", "algorithm = \"md5\"", "d2d72a99f032aa037066e50436788ba0".to_owned()),
         ("sha", "algorithm = \"sha\", salt_position = \"suffix\"", digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, "publicslat")),
         ("sha256", "algorithm = \"sha256\"", digest(&aws_lc_rs::digest::SHA256, "slatpublic")),
         ("sha512", "algorithm = \"sha512\", salt_position = \"disable\"", digest(&aws_lc_rs::digest::SHA512, "public")),
         ("pbkdf2", "algorithm = \"pbkdf2\", iterations = 4096", derived),
         ("argon2", "algorithm = \"argon2\"", argon2.trim_end().split_once(':').expect("name:hash").1.to_owned()),
         ("bcrypt", "algorithm = \"bcrypt\"", bcrypt),
-    ] {
-        for (user, disabled) in [("on", false), ("off", true)] {
-            postgres::execute(&format!("INSERT INTO {table} VALUES ('{user}-{name}', '{hash}', 'slat', {disabled}, 'yes')"));
+    ];
+    for place in places_of_hashes() {
+        let kind = place.kind;
+        let mut config = format!("[mqtt]\nallow_anonymous = false\n[connectors.db]\ntype = \"{kind}\"\n{}\n", place.connector);
+        for (name, settings, hash) in &hashes {
+            (place.put)(&format!("on-{name}"), hash, false);
+            (place.put)(&format!("off-{name}"), hash, true);
+            config += &format!(
+                "[[authentication]]\nname = \"{name}\"\nconnector = \"db\"\nprecondition = \"regex_match(username, '-{name}$')\"\n\
+                 parameters = {{ {} }}\nfields = {{ password_hash = \"hash\", is_disabled = \"disabled\", is_superuser = \"admin\" }}\n\
+                 password_hash = {{ {settings} }}\n",
+                place.parameters
+            );
         }
         let folder = tempfile::tempdir().expect("a folder");
-        let config = format!(
-            "[mqtt]\nallow_anonymous = false\n[connectors.db]\ntype = \"postgres\"\nurl = \"{}\"\n[[authentication]]\nname = \"db\"\nconnector = \"db\"\n\
-             parameters = {{ query = \"SELECT hash, salt, disabled, admin FROM {table} WHERE username = ${{username}}\" }}\n\
-             fields = {{ password_hash = \"hash\", is_disabled = \"disabled\", is_superuser = \"admin\" }}\npassword_hash = {{ {settings} }}",
-            postgres::url()
-        );
         let broker = Broker::start(folder.path(), &config);
         let wrong = Some(ReasonCode::BadUserNameOrPassword);
-        assert_eq!(refusal(&broker, &format!("on-{name}"), "public"), None, "{name}: {}", broker.log());
-        assert_eq!(refusal(&broker, &format!("on-{name}"), "Public"), wrong, "{name}");
-        assert_eq!(refusal(&broker, &format!("off-{name}"), "public"), wrong, "{name}: switched off");
+        for (name, ..) in &hashes {
+            assert_eq!(refusal(&broker, &format!("on-{name}"), "public"), None, "{kind}, {name}: {}", broker.log());
+            assert_eq!(refusal(&broker, &format!("on-{name}"), "Public"), wrong, "{kind}, {name}");
+            assert_eq!(refusal(&broker, &format!("off-{name}"), "public"), wrong, "{kind}, {name}: switched off");
+        }
         assert!(broker.stop().success());
+        (place.clean)();
     }
-    postgres::execute(&format!("DROP TABLE {table}"));
 }
 
 pub(crate) fn mysql() -> Backend {
@@ -375,7 +451,7 @@ pub(crate) const ENTRY: &str = "base_dn = \"ou=people,dc=hookline,dc=test\", fil
 
 /// The directory's own users: alice, bob and carol, with "wonderland" where others have "public".
 fn directory_decides(method: &str) {
-    let proxy = Proxy::start(address(ldap_url().strip_prefix("ldap://").expect("a URL of LDAP")));
+    let mut proxy = Proxy::start(address(ldap_url().strip_prefix("ldap://").expect("a URL of LDAP")));
     let folder = tempfile::tempdir().expect("a folder");
     // The first server is not there: the next one answers.
     let config = config(&Backend {
@@ -401,6 +477,7 @@ fn directory_decides(method: &str) {
         assert!(!may_publish(&mut alice, "plant/b") && !may_subscribe(&mut alice, "#"));
         let mut carol = log_in(&broker, "carol", "charge").unwrap_or_else(|reason| panic!("{reason:?}\n{}", broker.log()));
         assert!(may_publish(&mut carol, "anything") && may_subscribe(&mut carol, "#"));
+        fails_and_comes_back("ldap", &broker, &mut proxy, "wonderland", alice);
     }
     assert!(log_in(&broker, "bob", "builder").is_ok(), "{}", broker.log());
     assert_eq!(refusal(&broker, "bob", "wonderland"), wrong);
@@ -417,6 +494,100 @@ fn ldap_checks_passwords_itself() {
 fn ldap_gives_hashes() {
     let _server = services::stay();
     directory_decides("hash");
+}
+
+/// Changes the directory as its administrator.
+fn change_directory(command: &str, arguments: &[&str], input: &str) {
+    let admin = ["-x", "-H", &ldap_url(), "-D", "cn=admin,dc=hookline,dc=test", "-w", "hookline"].map(str::to_owned);
+    let mut child = std::process::Command::new(command)
+        .args(admin)
+        .args(arguments)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("it runs");
+    std::io::Write::write_all(&mut child.stdin.take().expect("it has one"), input.as_bytes()).expect("written");
+    assert!(child.wait().expect("it ends").success(), "{command}");
+}
+
+#[test]
+fn every_hash_of_a_directory() {
+    let _server = services::stay();
+    let prefix = unique("hash");
+    let user = |scheme: &str| format!("{prefix}-{}", scheme.trim_matches(['{', '}']).to_lowercase());
+    let schemes = ["{SSHA}", "{SHA}", "{SMD5}", "{MD5}"];
+    for scheme in schemes {
+        let slappasswd = std::process::Command::new("/usr/sbin/slappasswd").args(["-h", scheme, "-s", "public"]).output().expect("it runs");
+        let (hash, uid) = (String::from_utf8(slappasswd.stdout).expect("UTF-8"), user(scheme));
+        assert!(hash.starts_with(scheme), "{hash}");
+        let entry = format!(
+            "dn: uid={uid},ou=people,dc=hookline,dc=test\nobjectClass: inetOrgPerson\nobjectClass: mqttUser\nuid: {uid}\ncn: x\nsn: x\n\
+             userPassword: {hash}\n"
+        );
+        change_directory("ldapadd", &[], &entry);
+    }
+    let config = format!(
+        "[mqtt]\nallow_anonymous = false\n[connectors.company]\ntype = \"ldap\"\nservers = \"{}\"\n{READER}\n\
+         [[authentication]]\nname = \"company\"\nconnector = \"company\"\nparameters = {{ method = \"hash\", {ENTRY} }}",
+        ldap_url()
+    );
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = Broker::start(folder.path(), &config);
+    for scheme in schemes {
+        assert_eq!(refusal(&broker, &user(scheme), "public"), None, "{scheme}: {}", broker.log());
+        assert_eq!(refusal(&broker, &user(scheme), "Public"), Some(ReasonCode::BadUserNameOrPassword), "{scheme}");
+        change_directory("ldapdelete", &[&format!("uid={},ou=people,dc=hookline,dc=test", user(scheme))], "");
+    }
+    assert!(broker.stop().success());
+}
+
+#[test]
+fn all_groups_of_a_client_give_permissions_more_than_a_directory_answers_at_once() {
+    const GROUPS: usize = 1200;
+    let _server = services::stay();
+    let unit = format!("ou={},dc=hookline,dc=test", unique("lines"));
+    let mut entries = format!("dn: {unit}\nobjectClass: organizationalUnit\n\n");
+    for number in 0..GROUPS {
+        let member = if number % 2 == 0 { "alice" } else { "bob" };
+        entries += &format!(
+            "dn: cn=line-{number},{unit}\nobjectClass: groupOfNames\nobjectClass: mqttUser\ncn: line-{number}\n\
+             member: uid={member},ou=people,dc=hookline,dc=test\nmqttPublishTopic: lines/{number}/#\n\n"
+        );
+    }
+    change_directory("ldapadd", &[], &entries);
+    let config = |all: &str| {
+        format!(
+            "[mqtt]\nallow_anonymous = false\n[connectors.company]\ntype = \"ldap\"\nservers = \"{}\"\n{READER}\n\
+             [[authentication]]\nname = \"company\"\nconnector = \"company\"\nparameters = {{ {ENTRY} }}\n\
+             [[authorization.sources]]\nname = \"groups\"\nconnector = \"company\"\nparameters = {{ base_dn = \"{unit}\", \
+             filter = \"(member=uid=${{username}},ou=people,dc=hookline,dc=test)\"{all} }}",
+            ldap_url()
+        )
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = Broker::start(folder.path(), &config(", all_entries = true"));
+    let mut alice = log_in(&broker, "alice", "wonderland").unwrap_or_else(|reason| panic!("{reason:?}\n{}", broker.log()));
+    let last = GROUPS - 2;
+    assert!(may_publish(&mut alice, "lines/0/x") && may_publish(&mut alice, &format!("lines/{last}/x")), "{}", broker.log());
+    assert!(!may_publish(&mut alice, "lines/1/x") && may_publish(&mut alice, "plant/a/x"));
+    // Her groups change, and she stays in.
+    change_directory(
+        "ldapmodify",
+        &[],
+        &format!("dn: cn=line-0,{unit}\nchangetype: modify\nreplace: mqttPublishTopic\nmqttPublishTopic: other/#\n"),
+    );
+    let (code, ..) = run(&["ctl", "access", "--refresh", "--data", folder.path().join("data").to_str().expect("UTF-8")]);
+    assert_eq!(code, Some(0));
+    eventually("the change has reached her", BACK, || may_publish(&mut alice, "other/x").then_some(()));
+    assert!(!may_publish(&mut alice, "lines/0/x"));
+    assert!(broker.stop().success());
+    // Of one entry there must be one: several refuse.
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = Broker::start(folder.path(), &config(""));
+    assert_eq!(refusal(&broker, "alice", "wonderland"), Some(ReasonCode::ServerUnavailable));
+    assert!(broker.log().contains("finds several entries"), "{}", broker.log());
+    assert!(broker.stop().success());
+    change_directory("ldapdelete", &["-r", &unit], "");
 }
 
 #[test]

@@ -66,6 +66,26 @@ fn a_token_lets_in_says_what_is_allowed_and_ends_the_connection_with_it() {
 }
 
 #[test]
+fn attributes_come_from_what_a_token_says_by_expressions() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = "[mqtt]\nallow_anonymous = false\n\
+                  [client_attributes]\nsite = \"lower(claims.org.site)\"\nbrand = \"nth(1, tokens(clientid, '-'))\"\n\
+                  [[authentication]]\nname = \"tokens\"\ntype = \"jwt\"\njwt = { secret = \"shared secret\" }\n\
+                  [[authorization.sources]]\nname = \"sites\"\n\
+                  rules = [{ permission = \"allow\", topics = [\"${client_attrs.site}/${client_attrs.brand}/#\"] }]";
+    let broker = Broker::start(folder.path(), config);
+    let token = signed_by_secret(&json!({"exp": now() + 60, "org": {"site": "NORTH"}}));
+    let mut client = Client::connect(broker.address(), &options("acme-1", "alice", &token)).expect("a good token");
+    assert!(
+        may_publish(&mut client, "north/acme/x") && !may_publish(&mut client, "NORTH/acme/x") && !may_publish(&mut client, "south/acme/x")
+    );
+    let token = signed_by_secret(&json!({"exp": now() + 60, "org": "none"}));
+    let mut client = Client::connect(broker.address(), &options("acme-2", "alice", &token)).expect("a good token");
+    assert!(!may_publish(&mut client, "/acme/x") && !may_publish(&mut client, "north/acme/x"));
+    assert!(broker.stop().success());
+}
+
+#[test]
 fn published_keys_are_fetched_and_a_new_one_is_found() {
     let random = rand::SystemRandom::new();
     let pair = || {

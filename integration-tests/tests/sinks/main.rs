@@ -1,6 +1,7 @@
 //! What every sink must stand, one after the other, each against its real server behind a proxy: whatever happens on the way, the
 //! account balances and the server has every accepted record, exactly once where the sink can say which it has.
 
+mod rates;
 mod servers;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -51,7 +51,8 @@ pub struct Config {
     /// Who may not connect.
     pub banned: Vec<Ban>,
     /// What is known of clients beside their names, by name: expressions of rule SQL over `clientid`, `username`, `peerhost`, `cert_common_name`,
-    /// `cert_subject`, `zone` and `listener`, such as `nth(1, tokens(clientid, '-'))`. Permissions, mountpoints and rules see them as `client_attrs`.
+    /// `cert_subject`, `zone` and `listener`, such as `nth(1, tokens(clientid, '-'))`, and over the `claims` of a token that has let the client in, such as
+    /// `lower(claims.org.site)`. Permissions, mountpoints and rules see them as `client_attrs`.
     pub client_attributes: BTreeMap<String, String>,
     /// Ways to prove who a client is, in their order.
     pub authentication: Vec<Authenticator>,
