@@ -1,4 +1,4 @@
-//! The contract of a connector's sink: connect, deliver, check, close.
+//! The contract of a connector's sink: connect, announce, deliver, check, close.
 
 use hookline_schemas::Record;
 use hookline_schemas::access::LookupError;
@@ -16,6 +16,10 @@ pub trait Sink: Send {
 
     /// Makes the connection, or makes it anew. Called first, and after every [`Failure::Reconnect`].
     fn connect(&mut self) -> BoxFuture<'_, Result<(), Failure>>;
+
+    /// Says which records come next, after those of the calls before; also such that it was told of already. A sink may begin with them, as long as
+    /// they stay behind those before them.
+    fn announce(&mut self, _records: &[Record]) {}
 
     /// Delivers all records, in their order. `Ok` means that the outside system has confirmed every one.
     /// After [`Failure::Retry`] it is called again with the same records; some of them may have arrived.

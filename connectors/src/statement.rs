@@ -1,43 +1,58 @@
 //! SQL statements with `${…}`: every placeholder becomes a parameter, so that no value is ever part of the text.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use hookline_schemas::{Record, Template, Value};
 
 use crate::kind::{PARAMETERS, SettingsError};
+
+/// How a database writes the placeholder of the n-th parameter, from 1.
+pub(crate) type Mark = fn(usize) -> String;
 
 /// A statement with its parameters.
 #[derive(Debug, Clone)]
 pub(crate) struct Statement {
     /// The text with the database's own placeholders.
-    pub(crate) sql: String,
+    pub(crate) sql: Arc<str>,
     parameters: Vec<Template>,
-    /// Where the one row of VALUES is in `sql`, so that several can stand in its place.
-    values: Option<std::ops::Range<usize>>,
+    mark: Mark,
+    /// The one row of VALUES, which several can stand in the place of.
+    values: Option<Values>,
+}
+
+/// What is before the row of VALUES, what is between its parameters, and what is behind it.
+#[derive(Debug, Clone)]
+struct Values {
+    head: String,
+    row: Vec<String>,
+    tail: String,
 }
 
 /// The name under which a record's own identifier is reached in templates.
 pub(crate) const HOOKLINE_ID: &str = "hookline_id";
 
-impl Statement {
-    /// Reads a statement; `mark` writes the placeholder of the n-th parameter, from 1.
-    pub(crate) fn parse(path: &str, sql: &str, mark: impl Fn(usize) -> String) -> Result<Statement, Vec<SettingsError>> {
-        let template = crate::kind::template(path, sql)?;
-        let mut parameters = Vec::new();
-        let sql = template.rewrite(|placeholder| {
-            parameters.push(placeholder);
-            mark(parameters.len())
-        });
-        if sql.contains(&format!("'{}'", mark(1))) {
-            let problem = "a placeholder stands in quotes; leave them out, it becomes a parameter".to_owned();
-            return Err(vec![SettingsError { path: format!("{PARAMETERS}.{path}"), problem }]);
-        }
-        let marks: Vec<String> = (1..=parameters.len()).map(&mark).collect();
-        let values = values_row(&sql, &marks);
-        Ok(Statement { sql, parameters, values })
-    }
+/// Stands for a parameter while a statement is read; no statement has it.
+const PLACE: char = '\u{1}';
 
-    /// How many parameters one record fills.
-    pub(crate) fn parameters(&self) -> usize {
-        self.parameters.len()
+impl Statement {
+    /// Reads a statement.
+    pub(crate) fn parse(path: &str, sql: &str, mark: Mark) -> Result<Statement, Vec<SettingsError>> {
+        let wrong = |problem: &str| vec![SettingsError { path: format!("{PARAMETERS}.{path}"), problem: problem.to_owned() }];
+        let template = crate::kind::template(path, sql)?;
+        if sql.contains(PLACE) {
+            return Err(wrong("has a control character"));
+        }
+        let mut parameters = Vec::new();
+        let text = template.rewrite(|placeholder| {
+            parameters.push(placeholder);
+            PLACE.into()
+        });
+        if text.contains(&format!("'{PLACE}'")) {
+            return Err(wrong("a placeholder stands in quotes; leave them out, it becomes a parameter"));
+        }
+        let pieces: Vec<&str> = text.split(PLACE).collect();
+        Ok(Statement { sql: joined(&pieces, 1, mark).into(), values: values_row(&text), parameters, mark })
     }
 
     /// Whether several records can go in one statement.
@@ -46,21 +61,11 @@ impl Statement {
     }
 
     /// The text for so many records at once.
-    pub(crate) fn for_rows(&self, rows: usize, mark: impl Fn(usize) -> String) -> String {
-        let Some(values) = self.values.clone().filter(|_| rows > 1) else { return self.sql.clone() };
-        let row = &self.sql[values.clone()];
-        let count = self.parameters.len();
-        let numbered = (0..rows).map(|index| {
-            // From the last one down, so that "$1" does not hit the beginning of "$12".
-            (1..=count).rev().fold(row.to_owned(), |row, n| row.replace(&mark(n), &format!("\u{1}{}\u{2}", index * count + n)))
-        });
-        let rows: Vec<String> = numbered.collect();
-        let mut rows = rows.join(", ");
-        while let Some((start, end)) = rows.find('\u{1}').zip(rows.find('\u{2}')) {
-            let number = rows[start + 1..end].parse().unwrap_or_default();
-            rows.replace_range(start..=end, &mark(number));
-        }
-        format!("{}{rows}{}", &self.sql[..values.start], &self.sql[values.end..])
+    fn for_rows(&self, rows: usize) -> Arc<str> {
+        let Some(Values { head, row, tail }) = self.values.as_ref().filter(|_| rows > 1) else { return Arc::clone(&self.sql) };
+        let row: Vec<&str> = row.iter().map(String::as_str).collect();
+        let rows: Vec<String> = (0..rows).map(|index| joined(&row, index * self.parameters.len() + 1, self.mark)).collect();
+        format!("{head}{}{tail}", rows.join(", ")).into()
     }
 
     /// The parameters for a record. A placeholder that is the whole parameter keeps its type.
@@ -84,16 +89,28 @@ fn hookline_id() -> Template {
     Template::parse(&format!("${{{HOOKLINE_ID}}}")).expect("a plain placeholder is a valid template")
 }
 
-/// Where the row behind VALUES is, brackets included; `None` where there is not exactly one, or where a placeholder stands outside
-/// of it: that one cannot be repeated.
-fn values_row(sql: &str, marks: &[String]) -> Option<std::ops::Range<usize>> {
-    let upper = sql.to_ascii_uppercase();
+/// Pieces with the parameters between them, numbered from `first` on.
+fn joined(pieces: &[&str], first: usize, mark: Mark) -> String {
+    let mut text = String::new();
+    for (index, piece) in pieces.iter().enumerate() {
+        if index > 0 {
+            text.push_str(&mark(first + index - 1));
+        }
+        text.push_str(piece);
+    }
+    text
+}
+
+/// The row behind VALUES, brackets included; `None` where there is not exactly one, or where a placeholder stands outside of it: that one cannot be
+/// repeated.
+fn values_row(text: &str) -> Option<Values> {
+    let upper = text.to_ascii_uppercase();
     // Behind these words VALUES(column) is what was to be inserted (MySQL).
     let head = &upper[..upper.find("ON DUPLICATE KEY").unwrap_or(upper.len())];
     let keyword = head.find("VALUES").filter(|_| head.matches("VALUES").count() == 1)?;
-    let start = keyword + sql[keyword..].find('(')?;
+    let start = keyword + text[keyword..].find('(')?;
     let mut depth = 0;
-    for (offset, c) in sql[start..].char_indices() {
+    for (offset, c) in text[start..].char_indices() {
         match c {
             '(' => depth += 1,
             ')' => depth -= 1,
@@ -101,11 +118,62 @@ fn values_row(sql: &str, marks: &[String]) -> Option<std::ops::Range<usize>> {
         }
         if depth == 0 {
             let end = start + offset + 1;
-            let outside = marks.iter().any(|mark| sql[..start].contains(mark.as_str()) || sql[end..].contains(mark.as_str()));
-            return (!outside && !sql[end..].trim_start().starts_with(',')).then_some(start..end);
+            let (head, row, tail) = (&text[..start], &text[start..end], &text[end..]);
+            let outside = head.contains(PLACE) || tail.contains(PLACE);
+            let row = row.split(PLACE).map(str::to_owned).collect();
+            return (!outside && !tail.trim_start().starts_with(',')).then(|| Values { head: head.to_owned(), row, tail: tail.to_owned() });
         }
     }
     None
+}
+
+/// How the records of a batch are put into statements, with few different ones, so that they are prepared once.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    /// What one statement can have.
+    rows_max: usize,
+    /// How many records batches have when they come one after the other: those of a full queue are all alike.
+    usual: usize,
+    last: usize,
+    texts: HashMap<usize, Arc<str>>,
+}
+
+/// Rows of one statement, where the protocol does not say less.
+const ROWS_MAX: usize = 1000;
+/// Parameters that one statement can have: PostgreSQL and MySQL count them with 16 bits.
+const PARAMETERS_MAX: usize = 65_535;
+/// Texts that are remembered.
+const TEXTS_MAX: usize = 24;
+
+impl Rows {
+    pub(crate) fn new(statement: &Statement) -> Rows {
+        let most = if statement.takes_rows() { ROWS_MAX.min(PARAMETERS_MAX / statement.parameters.len()).max(1) } else { 1 };
+        Rows { rows_max: most, usual: 1, last: 0, texts: HashMap::new() }
+    }
+
+    /// A batch of so many records begins. Whether one statement takes it.
+    pub(crate) fn begin(&mut self, records: usize) -> bool {
+        let first = records.min(self.rows_max);
+        if first == self.last {
+            self.usual = first;
+        }
+        self.last = first;
+        records == self.next(records)
+    }
+
+    /// How many of so many records the next statement takes: the usual number, or a power of two.
+    pub(crate) fn next(&self, left: usize) -> usize {
+        let most = left.clamp(1, self.rows_max);
+        if most == self.usual { most } else { 1 << most.ilog2() }
+    }
+
+    /// The text for so many records.
+    pub(crate) fn text(&mut self, statement: &Statement, rows: usize) -> Arc<str> {
+        if self.texts.len() >= TEXTS_MAX && !self.texts.contains_key(&rows) {
+            self.texts.clear();
+        }
+        Arc::clone(self.texts.entry(rows).or_insert_with(|| statement.for_rows(rows)))
+    }
 }
 
 #[cfg(test)]
@@ -120,9 +188,9 @@ mod tests {
     fn placeholders_become_parameters_and_rows_are_repeated() {
         let statement = Statement::parse("sql", "INSERT INTO t (a, b) VALUES (${a}, to_timestamp(${b.c})) ON CONFLICT DO NOTHING", mark)
             .expect("valid");
-        assert_eq!(statement.sql, "INSERT INTO t (a, b) VALUES ($1, to_timestamp($2)) ON CONFLICT DO NOTHING");
+        assert_eq!(&*statement.sql, "INSERT INTO t (a, b) VALUES ($1, to_timestamp($2)) ON CONFLICT DO NOTHING");
         assert_eq!(
-            statement.for_rows(2, mark),
+            &*statement.for_rows(2),
             "INSERT INTO t (a, b) VALUES ($1, to_timestamp($2)), ($3, to_timestamp($4)) ON CONFLICT DO NOTHING"
         );
         let row = Value::from_json(serde_json::json!({"a": 1, "b": {"c": "x"}}));
@@ -132,13 +200,10 @@ mod tests {
 
     #[test]
     fn rows_are_repeated_where_nothing_but_the_row_has_placeholders() {
-        let unnumbered = |_: usize| "?".to_owned();
+        let unnumbered: Mark = |_| "?".to_owned();
         let upsert = "INSERT INTO t (a, b) VALUES (${a}, f(${b})) ON DUPLICATE KEY UPDATE b = VALUES(b)";
         let statement = Statement::parse("sql", upsert, unnumbered).expect("valid");
-        assert_eq!(
-            statement.for_rows(2, unnumbered),
-            "INSERT INTO t (a, b) VALUES (?, f(?)), (?, f(?)) ON DUPLICATE KEY UPDATE b = VALUES(b)"
-        );
+        assert_eq!(&*statement.for_rows(2), "INSERT INTO t (a, b) VALUES (?, f(?)), (?, f(?)) ON DUPLICATE KEY UPDATE b = VALUES(b)");
         let outside = "INSERT INTO t (a, b) VALUES (${a}, 1) ON CONFLICT (a) DO UPDATE SET b = ${b}";
         assert!(!Statement::parse("sql", outside, mark).expect("valid").takes_rows());
         assert!(!Statement::parse("sql", outside, unnumbered).expect("valid").takes_rows());
@@ -149,8 +214,27 @@ mod tests {
     fn many_parameters_are_numbered_right() {
         let columns: Vec<String> = (1..=12).map(|n| format!("${{c{n}}}")).collect();
         let statement = Statement::parse("sql", &format!("INSERT INTO t VALUES ({})", columns.join(",")), mark).expect("valid");
-        let sql = statement.for_rows(2, mark);
+        let sql = statement.for_rows(2);
         assert!(sql.ends_with("($13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24)"), "{sql}");
+    }
+
+    #[test]
+    fn batches_of_one_length_take_one_statement_and_others_few() {
+        let statement = Statement::parse("sql", "INSERT INTO t VALUES (${a}, ${b})", mark).expect("valid");
+        let mut rows = Rows::new(&statement);
+        assert!(!rows.begin(700));
+        assert_eq!((rows.next(700), rows.next(188), rows.next(1)), (512, 128, 1));
+        assert!(rows.begin(700) && rows.next(700) == 700, "the second time it is usual");
+        assert!(!rows.begin(2500) && rows.next(2500) == 512);
+        assert!(!rows.begin(2500) && rows.next(2500) == 1000 && rows.next(500) == 256);
+        for count in 1..100 {
+            let text = rows.text(&statement, count);
+            assert!(text.ends_with(&format!("(${}, ${})", count * 2 - 1, count * 2)), "{text}");
+        }
+        assert!(rows.texts.len() <= TEXTS_MAX);
+        let update = Statement::parse("sql", "UPDATE t SET a = ${a}", mark).expect("valid");
+        let mut rows = Rows::new(&update);
+        assert!(rows.begin(1) && !rows.begin(2) && !rows.begin(2) && rows.next(2) == 1);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The loop of one worker: take what the dispatcher hands out, deliver, settle; and what to do when that fails.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -64,7 +65,8 @@ impl Worker {
     }
 
     async fn serve(&mut self) {
-        let mut carried = None;
+        // Bounded by what the dispatcher gives out before it gets something back.
+        let mut waiting = VecDeque::new();
         loop {
             self.while_paused().await;
             if self.is_stopping() {
@@ -74,11 +76,10 @@ impl Worker {
                 self.connect().await;
                 continue;
             }
-            let first = match carried.take() {
-                Some(handed) => handed,
-                None => tokio::select! {
+            if waiting.is_empty() {
+                tokio::select! {
                     handed = self.work.recv() => match handed {
-                        Some(handed) => handed,
+                        Some(handed) => waiting.push_back(handed),
                         // The dispatcher has ended.
                         None => return,
                     },
@@ -87,31 +88,36 @@ impl Worker {
                         self.check().await;
                         continue;
                     }
-                },
-            };
-            let batch;
-            (batch, carried) = self.gather(first);
+                }
+            }
+            while let Ok(handed) = self.work.try_recv() {
+                waiting.push_back(handed);
+            }
+            let Some(batch) = self.gather(&mut waiting) else { continue };
+            self.sink.announce(&batch.records);
+            waiting.iter().for_each(|handed| self.sink.announce(&handed.records));
             if !self.settle(&batch.records).await {
                 return;
             }
         }
     }
 
-    /// Joins what has been handed out meanwhile to one batch; what does not fit comes back.
-    fn gather(&mut self, mut batch: Handed) -> (Handed, Option<Handed>) {
+    /// Joins what waits to one batch, as far as it fits.
+    fn gather(&self, waiting: &mut VecDeque<Handed>) -> Option<Handed> {
         let records_max = self.settings.batch_records_max.min(self.sink.records_max()).max(1);
         let bytes = |handed: &Handed| handed.records.iter().map(|record| record.bytes as usize).sum::<usize>();
+        let mut batch = waiting.pop_front()?;
         let mut batch_bytes = bytes(&batch);
-        while batch.records.len() < records_max && batch_bytes < self.settings.batch_bytes_max {
-            let Ok(next) = self.work.try_recv() else { break };
+        while let Some(next) = waiting.pop_front() {
             let next_bytes = bytes(&next);
             if batch.records.len() + next.records.len() > records_max || batch_bytes + next_bytes > self.settings.batch_bytes_max {
-                return (batch, Some(next));
+                waiting.push_front(next);
+                break;
             }
             batch_bytes += next_bytes;
             batch.join(next);
         }
-        (batch, None)
+        Some(batch)
     }
 
     async fn connect(&mut self) {

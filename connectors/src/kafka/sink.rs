@@ -23,31 +23,25 @@ pub(super) struct KafkaSink {
     parameters: Parameters,
     request: Request,
     producer: Option<FutureProducer>,
-    /// A batch that the producer still has. It is waited for, not produced again, when the same records come again: the
-    /// producer keeps their order by itself.
-    under_way: Option<UnderWay>,
-}
-
-struct UnderWay {
-    first: u64,
-    count: usize,
-    confirmations: VecDeque<DeliveryFuture>,
+    /// What the producer still has, by sequence. It is waited for, not produced again: the producer keeps the order by itself.
+    under_way: VecDeque<(u64, DeliveryFuture)>,
+    /// One could not be produced: nothing may go before it.
+    is_stuck: bool,
 }
 
 impl KafkaSink {
     pub(super) fn new(connector: Connector, security: Security, request: Request, parameters: Parameters) -> KafkaSink {
-        KafkaSink { connector, security, parameters, request, producer: None, under_way: None }
+        KafkaSink { connector, security, parameters, request, producer: None, under_way: VecDeque::new(), is_stuck: false }
     }
 
-    /// Hands the records to the producer, unless it has them already.
+    /// Hands the records to the producer, but for those that it has already.
     fn produce(&mut self, records: &[Record]) -> Result<(), Failure> {
-        let first = records.first().map_or(0, |record| record.sequence);
-        if self.under_way.as_ref().is_some_and(|batch| batch.first == first && batch.count == records.len()) {
+        let Some(producer) = &self.producer else { return Err(Failure::Reconnect("kafka: not connected".into())) };
+        let last = self.under_way.back().map(|(sequence, _)| *sequence);
+        if records.last().is_none_or(|record| last.is_some_and(|last| record.sequence <= last)) {
             return Ok(());
         }
-        let Some(producer) = &self.producer else { return Err(Failure::Reconnect("kafka: not connected".into())) };
-        let mut confirmations = VecDeque::with_capacity(records.len());
-        for record in records {
+        for record in records.iter().filter(|record| last.is_none_or(|last| record.sequence > last)) {
             let message = self.request.message(record);
             let headers = message.headers.iter().fold(OwnedHeaders::new_with_capacity(message.headers.len()), |headers, (key, value)| {
                 headers.insert(Header { key, value: Some(&value[..]) })
@@ -59,48 +53,31 @@ impl KafkaSink {
                 produced = produced.key(&message.key[..]);
             }
             match producer.send_result(produced) {
-                Ok(confirmation) => confirmations.push_back(confirmation),
-                Err((error, _)) => {
-                    let failure = client::classify(&error);
-                    self.forget_producer();
-                    return Err(failure);
-                }
+                Ok(confirmation) => self.under_way.push_back((record.sequence, confirmation)),
+                Err((error, _)) => return Err(client::classify(&error)),
             }
         }
-        self.under_way = Some(UnderWay { first, count: records.len(), confirmations });
         Ok(())
     }
 
-    /// Waits until every record of the batch is confirmed.
-    async fn confirmed(&mut self) -> Result<(), Failure> {
-        while let Some(batch) = &mut self.under_way {
-            let Some(next) = batch.confirmations.front_mut() else {
-                self.under_way = None;
-                return Ok(());
-            };
-            match timeout(CONFIRMATION_WAIT, next).await {
-                Ok(Ok(Ok(_))) => drop(batch.confirmations.pop_front()),
-                Ok(Ok(Err((error, _)))) => {
-                    let failure = client::classify(&error);
-                    self.forget_producer();
-                    return Err(failure);
-                }
-                Ok(Err(_)) => {
-                    self.forget_producer();
-                    return Err(Failure::Reconnect("kafka: the producer is gone".into()));
-                }
-                Err(_) => {
-                    let waiting = batch.confirmations.len();
-                    return Err(Failure::Retry(format!("kafka at {} has not confirmed {waiting} records", self.connector.bootstrap_hosts)));
-                }
+    /// Waits until every record of the batch is confirmed. `false`: that takes long, and they are still under way.
+    async fn confirmed(&mut self, records: &[Record]) -> Result<bool, Failure> {
+        let Some(end) = records.last().map(|record| record.sequence) else { return Ok(true) };
+        while let Some((_, confirmation)) = self.under_way.front_mut().filter(|(sequence, _)| *sequence <= end) {
+            match timeout(CONFIRMATION_WAIT, confirmation).await {
+                Ok(Ok(Ok(_))) => drop(self.under_way.pop_front()),
+                Ok(Ok(Err((error, _)))) => return Err(client::classify(&error)),
+                Ok(Err(_)) => return Err(Failure::Reconnect("kafka: the producer is gone".into())),
+                Err(_) => return Ok(false),
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// What the producer still has is dropped; it comes again from the queue.
     fn forget_producer(&mut self) {
-        self.under_way = None;
+        self.under_way.clear();
+        self.is_stuck = false;
         if let Some(producer) = self.producer.take() {
             // Its end may block on a socket.
             drop(tokio::task::spawn_blocking(move || drop(producer)));
@@ -119,19 +96,38 @@ impl Sink for KafkaSink {
         })
     }
 
+    fn announce(&mut self, records: &[Record]) {
+        if !self.is_stuck {
+            // What is wrong is told when they are delivered.
+            self.is_stuck = self.produce(records).is_err();
+        }
+    }
+
     fn deliver<'a>(&'a mut self, records: &'a [Record]) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
-            let result = match self.produce(records) {
-                Ok(()) => self.confirmed().await,
+            let delivered = match self.produce(records) {
+                Ok(()) => {
+                    self.is_stuck = false;
+                    self.confirmed(records).await
+                }
                 Err(failure) => Err(failure),
             };
-            match result {
-                // The producer went with the rejected record: the others need a new one.
-                Err(Failure::Reject(error)) if self.producer.is_none() => {
-                    self.producer = Some(client::open(&self.connector, &self.security, &self.parameters)?);
-                    Err(Failure::Reject(error))
+            match delivered {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(Failure::Retry(format!(
+                    "kafka at {} has confirmed nothing for {} s; {} records are under way",
+                    self.connector.bootstrap_hosts,
+                    CONFIRMATION_WAIT.as_secs(),
+                    self.under_way.len()
+                ))),
+                Err(failure) => {
+                    self.forget_producer();
+                    if matches!(failure, Failure::Reject(_)) {
+                        // The producer went with the rejected record: the others need a new one.
+                        self.producer = Some(client::open(&self.connector, &self.security, &self.parameters)?);
+                    }
+                    Err(failure)
                 }
-                other => other,
             }
         })
     }

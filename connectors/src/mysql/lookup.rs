@@ -63,7 +63,7 @@ impl Task for Query<'_> {
     }
 
     async fn run(&self, connection: &mut Conn) -> Result<Vec<Row>, Failure> {
-        connection.exec(&self.lookup.statement.sql, self.values.clone()).await.map_err(|error| classify(&error))
+        connection.exec(&*self.lookup.statement.sql, self.values.clone()).await.map_err(|error| classify(&error))
     }
 }
 

@@ -3,19 +3,14 @@
 use hookline_schemas::Record;
 use hookline_schemas::ports::BoxFuture;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Opts, Transaction, TxOpts, Value};
+use mysql_async::{Conn, Opts, TxOpts, Value};
 
 use super::client::{self, classify};
 use super::config::Parameters;
 use super::request::{parameter, size};
 use crate::connector::{Failure, Sink};
 use crate::kind::SettingsError;
-use crate::statement::Statement;
-
-/// Parameters that one statement can have (the protocol counts them with 16 bits).
-const PARAMETERS_MAX: usize = 65_535;
-/// Rows of one statement. The numbers used are powers of two up to it, so that few statements are prepared.
-const ROWS_MAX: usize = 512;
+use crate::statement::{Rows, Statement};
 
 pub(super) struct MysqlSink {
     options: Opts,
@@ -27,6 +22,7 @@ pub(super) struct MysqlSink {
 /// What turns records into statements.
 struct Writer {
     statement: Statement,
+    rows: Rows,
     /// How many bytes of values one statement may have: the server ends connections that send more.
     values_max: usize,
 }
@@ -42,27 +38,33 @@ fn bytes(rows: &[Vec<Value>]) -> usize {
 impl MysqlSink {
     pub(super) fn new(options: Opts, parameters: Parameters) -> Result<MysqlSink, Vec<SettingsError>> {
         let statement = Statement::parse("sql", &parameters.sql, mark)?;
-        Ok(MysqlSink { options, setup: parameters.setup, writer: Writer { statement, values_max: usize::MAX }, connection: None })
+        let rows = Rows::new(&statement);
+        Ok(MysqlSink { options, setup: parameters.setup, writer: Writer { statement, rows, values_max: usize::MAX }, connection: None })
     }
 }
 
 impl Writer {
     /// How many of these rows the next statement takes.
     fn rows(&self, left: &[Vec<Value>]) -> usize {
-        if !self.statement.takes_rows() {
-            return 1;
-        }
-        let most = left.len().min(ROWS_MAX).min(PARAMETERS_MAX / self.statement.parameters()).max(1);
-        let mut rows = 1usize << most.ilog2();
-        while rows > 1 && bytes(&left[..rows]) > self.values_max {
-            rows /= 2;
+        let mut rows = self.rows.next(left.len());
+        if rows > 1 && bytes(&left[..rows]) > self.values_max {
+            rows = 1 << rows.ilog2();
+            while rows > 1 && bytes(&left[..rows]) > self.values_max {
+                rows /= 2;
+            }
         }
         rows
     }
 
-    async fn write(&self, connection: &mut Conn, records: &[Record]) -> Result<(), Failure> {
+    async fn write(&mut self, connection: &mut Conn, records: &[Record]) -> Result<(), Failure> {
+        let row = |record: &Record| self.statement.bind(record).into_iter().map(parameter).collect();
+        let rows: Vec<Vec<Value>> = records.iter().map(row).collect();
+        if self.rows.begin(rows.len()) && bytes(&rows) <= self.values_max {
+            // One statement is a transaction by itself.
+            return self.insert(connection, rows).await;
+        }
         let mut transaction = connection.start_transaction(TxOpts::default()).await.map_err(|error| classify(&error))?;
-        match self.insert(&mut transaction, records).await {
+        match self.insert(&mut transaction, rows).await {
             Ok(()) => transaction.commit().await.map_err(|error| classify(&error)),
             // The connection ends, and the transaction with it.
             Err(failure @ Failure::Reconnect(_)) => Err(failure),
@@ -74,9 +76,7 @@ impl Writer {
         }
     }
 
-    async fn insert(&self, transaction: &mut Transaction<'_>, records: &[Record]) -> Result<(), Failure> {
-        let row = |record: &Record| self.statement.bind(record).into_iter().map(parameter).collect();
-        let mut left: Vec<Vec<Value>> = records.iter().map(row).collect();
+    async fn insert(&mut self, connection: &mut impl Queryable, mut left: Vec<Vec<Value>>) -> Result<(), Failure> {
         while !left.is_empty() {
             let count = self.rows(&left);
             let later = left.split_off(count);
@@ -86,8 +86,8 @@ impl Writer {
                 return Err(Failure::Reject(format!("mysql: {size} bytes are more than the server takes (max_allowed_packet)")));
             }
             let values: Vec<Value> = now.into_iter().flatten().collect();
-            let sql = self.statement.for_rows(count, mark);
-            transaction.exec_drop(sql, values).await.map_err(|error| classify(&error))?;
+            let sql = self.rows.text(&self.statement, count);
+            connection.exec_drop(&*sql, values).await.map_err(|error| classify(&error))?;
         }
         Ok(())
     }

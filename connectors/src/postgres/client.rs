@@ -1,13 +1,14 @@
 //! The connection, and what errors mean.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Config, NoTls, Row, Socket, Statement, Transaction};
+use tokio_postgres::{Client, Config, GenericClient, NoTls, Row, Socket, Statement, Transaction};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::config::Connector;
@@ -44,7 +45,7 @@ pub(super) struct Session {
     client: Client,
     carrying: JoinHandle<()>,
     /// By text.
-    prepared: HashMap<String, Statement>,
+    prepared: Prepared,
 }
 
 impl Drop for Session {
@@ -75,27 +76,50 @@ impl Server {
             // The client's calls tell of it, too.
             drop(connection.await);
         });
-        Ok(Session { client, carrying, prepared: HashMap::new() })
+        Ok(Session { client, carrying, prepared: Prepared::default() })
+    }
+}
+
+/// Statements that were prepared in a session.
+#[derive(Default)]
+pub(super) struct Prepared(HashMap<Arc<str>, Statement>);
+
+/// How many are kept.
+const PREPARED_MAX: usize = 32;
+
+impl Prepared {
+    pub(super) async fn get_or_prepare(&mut self, client: &impl GenericClient, sql: &Arc<str>) -> Result<Statement, Failure> {
+        if let Some(statement) = self.0.get(sql) {
+            return Ok(statement.clone());
+        }
+        if self.0.len() >= PREPARED_MAX {
+            self.clear();
+        }
+        let made = client.prepare(sql).await.map_err(|error| classify(&error))?;
+        self.0.insert(Arc::clone(sql), made.clone());
+        Ok(made)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
     }
 }
 
 impl Session {
+    /// The client, beside the statements that were prepared.
+    pub(super) fn parts(&mut self) -> (&Client, &mut Prepared) {
+        (&self.client, &mut self.prepared)
+    }
+
     /// Begins a transaction, beside the statements that were prepared.
-    pub(super) async fn transaction(&mut self) -> Result<(Transaction<'_>, &mut HashMap<String, Statement>), Failure> {
+    pub(super) async fn transaction(&mut self) -> Result<(Transaction<'_>, &mut Prepared), Failure> {
         let transaction = self.client.transaction().await.map_err(|error| classify(&error))?;
         Ok((transaction, &mut self.prepared))
     }
 
     /// The rows of a query.
-    pub(super) async fn query(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Failure> {
-        let statement = match self.prepared.get(sql) {
-            Some(statement) => statement.clone(),
-            None => {
-                let made = self.client.prepare(sql).await.map_err(|error| classify(&error))?;
-                self.prepared.insert(sql.to_owned(), made.clone());
-                made
-            }
-        };
+    pub(super) async fn query(&mut self, sql: &Arc<str>, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Failure> {
+        let statement = self.prepared.get_or_prepare(&self.client, sql).await?;
         self.client.query(&statement, values).await.map_err(|error| {
             // It may have been prepared for a table that is another by now.
             self.prepared.clear();

@@ -1,25 +1,24 @@
 //! The sink: a batch is one transaction of multi-row statements.
 
+use std::sync::Arc;
+
 use hookline_schemas::Record;
 use hookline_schemas::ports::BoxFuture;
+use tokio_postgres::GenericClient;
 use tokio_postgres::types::ToSql;
 
-use super::client::{Server, Session, classify, server};
+use super::client::{Prepared, Server, Session, classify, server};
 use super::config::{Connector, Parameters};
 use super::request::Parameter;
 use crate::connector::{Failure, Sink};
 use crate::kind::{SettingsError, both_valid};
-use crate::statement::Statement;
-
-/// Parameters that one statement can have (the protocol counts them with 16 bits).
-const PARAMETERS_MAX: usize = 65_535;
-/// Rows of one statement. The numbers used are powers of two up to it, so that few statements are prepared.
-const ROWS_MAX: usize = 512;
+use crate::statement::{Rows, Statement};
 
 pub(super) struct PostgresSink {
     server: Server,
     setup: String,
     statement: Statement,
+    rows: Rows,
     session: Option<Session>,
 }
 
@@ -30,42 +29,44 @@ pub(super) fn mark(number: usize) -> String {
 impl PostgresSink {
     pub(super) fn new(connector: Connector, parameters: Parameters) -> Result<PostgresSink, Vec<SettingsError>> {
         let (server, statement) = both_valid(server(&connector), Statement::parse("sql", &parameters.sql, mark))?;
-        Ok(PostgresSink { server, setup: parameters.setup, statement, session: None })
+        let rows = Rows::new(&statement);
+        Ok(PostgresSink { server, setup: parameters.setup, statement, rows, session: None })
     }
 
-    /// How many of `left` records the next statement takes.
-    fn rows(&self, left: usize) -> usize {
-        if !self.statement.takes_rows() {
-            return 1;
+    async fn write(&mut self, session: &mut Session, records: &[Record]) -> Result<(), Failure> {
+        if self.rows.begin(records.len()) {
+            // One statement is a transaction by itself.
+            let (client, prepared) = session.parts();
+            return insert(client, prepared, &self.statement, self.rows.text(&self.statement, records.len()), records).await;
         }
-        let most = left.min(ROWS_MAX).min(PARAMETERS_MAX / self.statement.parameters()).max(1);
-        1 << most.ilog2()
-    }
-
-    async fn write(&self, session: &mut Session, records: &[Record]) -> Result<(), Failure> {
         let (transaction, prepared) = session.transaction().await?;
         let mut left = records;
         while !left.is_empty() {
-            let (now, later) = left.split_at(self.rows(left.len()));
+            let (now, later) = left.split_at(self.rows.next(left.len()));
             left = later;
-            let sql = self.statement.for_rows(now.len(), mark);
-            let statement = match prepared.get(&sql) {
-                Some(statement) => statement,
-                None => {
-                    let made = transaction.prepare(&sql).await.map_err(|error| classify(&error))?;
-                    prepared.entry(sql).or_insert(made)
-                }
-            };
-            let values: Vec<Parameter> = now.iter().flat_map(|record| self.statement.bind(record)).map(Parameter).collect();
-            let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as _).collect();
-            if let Err(error) = transaction.execute(statement, &values).await {
-                // What was prepared may be for a table that is another by now.
-                prepared.clear();
-                return Err(classify(&error));
-            }
+            insert(&transaction, prepared, &self.statement, self.rows.text(&self.statement, now.len()), now).await?;
         }
         transaction.commit().await.map_err(|error| classify(&error))
     }
+}
+
+/// Runs one statement for some records.
+async fn insert(
+    client: &impl GenericClient,
+    prepared: &mut Prepared,
+    statement: &Statement,
+    sql: Arc<str>,
+    records: &[Record],
+) -> Result<(), Failure> {
+    let made = prepared.get_or_prepare(client, &sql).await?;
+    let values: Vec<Parameter> = records.iter().flat_map(|record| statement.bind(record)).map(Parameter).collect();
+    let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as _).collect();
+    if let Err(error) = client.execute(&made, &values).await {
+        // What was prepared may be for a table that is another by now.
+        prepared.clear();
+        return Err(classify(&error));
+    }
+    Ok(())
 }
 
 fn not_connected() -> Failure {

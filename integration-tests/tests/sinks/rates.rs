@@ -7,6 +7,7 @@ use hookline_integration_tests::broker::{Broker, run};
 use hookline_integration_tests::{eventually, kafka, mysql, postgres, publish_all, services, unique};
 use hookline_mqtt::client::Options;
 use rdkafka::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 
 use super::servers::{self, Server};
@@ -89,7 +90,9 @@ fn into_kafka() {
         let producer: ThreadedProducer<_> = config.create().expect("a producer");
         for n in 0..count {
             let payload = format!("{{\"n\":{n},\"word\":\"w{}\",\"same\":{n},\"clientid\":\"device\"}}", n % 1000);
-            let mut record = BaseRecord::to(&theirs).key("device").payload(&payload);
+            let id = format!("node:1:{n:016x}");
+            let headers = OwnedHeaders::new().insert(Header { key: "hookline_id", value: Some(&id) });
+            let mut record = BaseRecord::to(&theirs).key("device").payload(&payload).headers(headers);
             loop {
                 match producer.send(record) {
                     Ok(()) => break,
