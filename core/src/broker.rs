@@ -18,11 +18,13 @@ use crate::hooks::Hooks;
 use crate::listener::{Listener, worker_of};
 use crate::mailbox::{Mail, Mailbox};
 use crate::metrics::{Counters, Strangers, Totals, Turned};
+use crate::observer::Observer;
 use crate::renewal::{self, Renewal};
 use crate::retained::Retained;
 use crate::rewrite::Rewrites;
 use crate::router::Router;
 use crate::store::{Opened, Store};
+use crate::sys::Highest;
 use crate::sys::Reporter;
 use crate::worker::{Shared, Worker, worker_of_delayed};
 use crate::zone::Zones;
@@ -48,6 +50,8 @@ pub struct Broker {
     listeners: JoinSet<()>,
     stop: watch::Sender<bool>,
     addresses: Vec<(String, SocketAddr)>,
+    /// The most that there has been of each thing.
+    highest: Arc<Mutex<Highest>>,
 }
 
 impl std::fmt::Debug for Broker {
@@ -79,6 +83,7 @@ impl Broker {
             listeners: JoinSet::new(),
             stop: watch::Sender::new(false),
             addresses: Vec::new(),
+            highest: Arc::default(),
             shared,
         };
         let mut workers = Vec::new();
@@ -102,7 +107,7 @@ impl Broker {
             let mailboxes = broker.shared.mailboxes.clone();
             broker.listeners.spawn(renewal::run(access, mailboxes, questions, broker.stop.subscribe()));
         }
-        let reporter = Reporter::new(config, Arc::clone(&broker.shared), broker.counters.clone());
+        let reporter = Reporter::new(config, Arc::clone(&broker.shared), broker.counters.clone(), Arc::clone(&broker.highest));
         broker.listeners.spawn(reporter.run(broker.stop.subscribe()));
         Ok(broker)
     }
@@ -123,6 +128,11 @@ impl Broker {
     /// What an operator should know now, and what was before.
     pub fn alarms(&self) -> &Alarms {
         &self.shared.alarms
+    }
+
+    /// Looks at it from outside, also while it is in use elsewhere.
+    pub fn observer(&self) -> Observer {
+        Observer::new(Arc::clone(&self.shared), self.counters.clone(), Arc::clone(&self.highest))
     }
 
     /// The way in for parts of this process.

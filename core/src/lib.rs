@@ -24,6 +24,8 @@ pub mod listener;
 mod mailbox;
 /// Counters.
 mod metrics;
+/// Looks at a running broker from outside of its workers.
+mod observer;
 /// Records messages and events.
 mod recorder;
 /// Asks what connected clients may do.
@@ -58,6 +60,7 @@ pub use alarms::{Alarm, Alarms};
 pub use broker::{Broker, BrokerError, check, store_settings};
 pub use hooks::Hooks;
 pub use metrics::{Counters, Totals, Turned};
+pub use observer::{ClientFilter, NoAnswer, Observer, Stat};
 pub use recorder::{Recorder, RecorderStats};
 
 /// The maps of this crate: keys are not chosen by strangers to collide, thanks to a random seed.

@@ -19,6 +19,7 @@ use crate::router::{Member, Target};
 use crate::slab::Key;
 use crate::store::Position;
 use crate::transport::{Socket, Transport, Wire};
+use crate::worker::Worker;
 use crate::zone::Zone;
 
 /// One entry.
@@ -40,10 +41,21 @@ pub(crate) enum Mail {
     Decided { connection: Key, rights: Arc<dyn Rights> },
     /// What clients may do is to be asked for anew.
     RenewRights,
+    /// Somebody outside wants to know something, or to have it done.
+    Inquiry(Inquiry),
     /// Commits have become durable.
     Durable,
     /// Take the connections down in good order, then end.
     Stop,
+}
+
+/// What is to be asked, or done.
+pub(crate) struct Inquiry(pub(crate) Box<dyn FnOnce(&mut Worker) + Send>);
+
+impl std::fmt::Debug for Inquiry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Inquiry")
+    }
 }
 
 /// A connection that has sent its CONNECT and may come in.

@@ -97,7 +97,8 @@ impl Control {
         let answered = self.runtime.block_on(asked).with_context(|| format!("the broker has not answered within {wait:?}"))?;
         let (status, body) = answered.context("the broker went away before it answered; see its log, and run the command again")?;
         if status.is_success() {
-            return serde_json::from_slice(&body).context("the broker answers as another version of Hookline does; use its own command");
+            let body = if body.is_empty() { &b"null"[..] } else { &body[..] };
+            return serde_json::from_slice(body).context("the broker answers as another version of Hookline does; use its own command");
         }
         match serde_json::from_slice::<Problem>(&body) {
             Ok(problem) => Err(problem.into()),

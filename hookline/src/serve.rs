@@ -22,6 +22,7 @@ use hookline_schemas::access::AccessControl;
 use hookline_schemas::config::{Config, Connector, Log, LogFormat, WhenFull};
 use hookline_schemas::ports::{AckMode, Hook, StateStore};
 use hookline_schemas::{QueueId, Template};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -30,7 +31,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::access;
-use crate::api::{self, Api};
+use crate::api::{self, Api, FIRST, Logins};
 use crate::config::{self, Errors, Loaded, Secrets, Sources};
 use crate::live::{self, Live, Reloaded, Reloads};
 
@@ -79,14 +80,26 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
         let renew_rights: Arc<dyn Fn() + Send + Sync> = Arc::new(broker.renew_rights());
         let clients =
             api::Clients { access: Arc::clone(&access), users: BuiltIn::new(Arc::clone(&state)), renew_rights: Arc::clone(&renew_rights) };
+        let logins = Arc::new(Logins::new(Arc::clone(&state), &config.api));
         let parts =
             live::Parts { store: Arc::clone(&store), state, engine: Arc::clone(&engine), hooks, access, renew_rights, door: broker.door() };
         let mut live = Live::start(config.clone(), parts)?;
         let (reloads, mut wanted) = mpsc::channel(1);
         let running = Arc::new(ArcSwap::from_pointee(live.running()));
-        let api = Api::start(&config.node.data_dir, Arc::clone(&store), Arc::clone(&running), clients, reloads.clone());
-        greet(&origin, &data_dir, &config, broker.addresses());
-        let listeners: Vec<String> = broker.addresses().iter().map(|(name, address)| format!("{name}={address}")).collect();
+        let (network, first) = open_api(&config, &logins).await?;
+        let mut addresses = broker.addresses().to_vec();
+        addresses.extend(network.as_ref().and_then(|network| Some(("api".to_owned(), network.local_addr().ok()?))));
+        let parts = api::Parts {
+            store: Arc::clone(&store),
+            running: Arc::clone(&running),
+            reloads: reloads.clone(),
+            clients: Arc::new(clients),
+            observer: broker.observer(),
+            logins,
+        };
+        let api = Api::start(&config.node.data_dir, network, parts);
+        greet(&origin, &data_dir, &config, &addresses, first.as_deref());
+        let listeners: Vec<String> = addresses.iter().map(|(name, address)| format!("{name}={address}")).collect();
         tracing::info!(listeners = listeners.join(" "), data = %data_dir, "hookline is ready");
         let readiness = Readiness::announce(ready_file)?;
         warn_of_strangers(&config);
@@ -116,9 +129,7 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
         // Nothing below may wait longer: what is not done then is left to the next start.
         let deadline = Instant::now() + Duration::from_secs(config.node.stop_timeout_secs);
         last_resort(deadline);
-        if let Some(api) = api {
-            api.stop().await;
-        }
+        api.stop().await;
         live.stop_intakes().await;
         let totals = broker.totals();
         broker.stop().await;
@@ -182,6 +193,15 @@ async fn have_changed(secrets: &mut Secrets) -> bool {
             false
         }
     }
+}
+
+/// Listens for the API over the network, where that is wanted; the password of the administrator that this start has made.
+async fn open_api(config: &Config, logins: &Logins) -> anyhow::Result<(Option<TcpListener>, Option<String>)> {
+    let Some(bind) = config.api.bind else { return Ok((None, None)) };
+    let network =
+        TcpListener::bind(bind).await.with_context(|| format!("api.bind: cannot listen on {bind}; another address, or none, will do"))?;
+    let first = if config.api.keys.is_empty() { logins.first().map_err(|problem| anyhow::anyhow!("{problem}"))? } else { None };
+    Ok((Some(network), first))
 }
 
 /// Says where clients come in that have proven nothing.
@@ -376,9 +396,15 @@ fn make_data_dir(folder: &Path) -> anyhow::Result<String> {
 }
 
 /// Tells a person what runs, where, and what to try.
-fn greet(origin: &str, data_dir: &str, config: &Config, addresses: &[(String, SocketAddr)]) {
+fn greet(origin: &str, data_dir: &str, config: &Config, addresses: &[(String, SocketAddr)], first: Option<&str>) {
     println!("\nHookline {} with {origin}", env!("CARGO_PKG_VERSION"));
-    for (name, address) in addresses {
+    for (_, address) in addresses.iter().filter(|(name, _)| name == "api") {
+        println!("  API       http://{address}  (metrics at /metrics)");
+    }
+    if let Some(password) = first {
+        println!("            log in as {FIRST} with {password}; it is shown this once, `hookline ctl admins set {FIRST}` sets another");
+    }
+    for (name, address) in addresses.iter().filter(|(name, _)| name != "api") {
         let scheme = match name.split('.').next() {
             Some("tls") => "mqtts",
             Some("ws") => "ws",

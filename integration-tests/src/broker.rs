@@ -58,7 +58,7 @@ impl Broker {
             .args(["--set", "listeners.tcp.default.bind=127.0.0.1:0", "--set", "log.format=json"])
             .args(arguments)
             .envs(environment.iter().copied())
-            .stdout(Stdio::null())
+            .stdout(File::create(folder.join("output")).expect("the output is opened"))
             .stderr(stderr)
             .spawn()
             .expect("the broker starts");
@@ -97,6 +97,11 @@ impl Broker {
         let line: serde_json::Value = serde_json::from_str(&line).ok()?;
         let listeners = line["fields"]["listeners"].as_str()?;
         listeners.split(' ').map(|pair| pair.split_once('=').and_then(|(name, at)| Some((name.to_owned(), at.parse().ok()?)))).collect()
+    }
+
+    /// What it has printed.
+    pub fn output(&self) -> String {
+        std::fs::read_to_string(self.folder.join("output")).unwrap_or_default()
     }
 
     /// What it has logged.

@@ -12,6 +12,7 @@ fn every_example_configuration_is_valid() {
         include_str!("../../docs/rules.md"),
         include_str!("../../docs/access.md"),
         include_str!("../../docs/connectors.md"),
+        include_str!("../../docs/api.md"),
     ]
     .concat();
     let examples: Vec<&str> = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();

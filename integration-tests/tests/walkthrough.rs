@@ -9,7 +9,7 @@ use hookline_integration_tests::eventually;
 #[test]
 fn from_publish_to_database_row() {
     let folder = tempfile::tempdir().expect("a folder");
-    let broker = Broker::start_with(folder.path(), &[]);
+    let broker = Broker::start_with(folder.path(), &["--set", "api.bind=127.0.0.1:0"]);
     let port = broker.address().port().to_string();
     let sub = Command::new(binary())
         .args(["sub", "-p", &port, "-v", "-t", "demo/#", "-c", "2", "-W", "20"])

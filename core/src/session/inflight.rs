@@ -79,6 +79,11 @@ impl Inflight {
         packet_id(self.next())
     }
 
+    /// How many messages are on their way.
+    pub(crate) fn active(&self) -> usize {
+        self.active
+    }
+
     /// Whether another message may be sent, where `window` may be on their way.
     pub(crate) fn has_room(&self, window: u16) -> bool {
         self.active < usize::from(window) && self.entries.len() < SPAN_MAX

@@ -5,7 +5,7 @@ use super::stats::Count;
 use crate::metrics::{CONNACK, CONNECT, Turned};
 
 /// The name, with `.` as `/`, and how it is counted.
-pub(super) const ALIASES: &[(&str, Count)] = &[
+pub(crate) const ALIASES: &[(&str, Count)] = &[
     ("packets/received", |seen| seen.totals.packets_received.iter().sum()),
     ("packets/sent", |seen| seen.totals.packets_sent.iter().sum()),
     ("packets/publish/error", |seen| seen.totals.refused),

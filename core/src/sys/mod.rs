@@ -21,9 +21,10 @@ use crate::clock;
 use crate::mailbox::Mail;
 use crate::metrics::{Counters, Totals, Turned};
 use crate::worker::Shared;
-use aliases::ALIASES;
+pub(crate) use aliases::ALIASES;
 use memory::Memory;
-use stats::{Highest, STATS, Seen};
+use parking_lot::Mutex;
+pub(crate) use stats::{Highest, STATS, Seen};
 
 /// The task that reports.
 pub(crate) struct Reporter {
@@ -33,7 +34,7 @@ pub(crate) struct Reporter {
     interval: Duration,
     heartbeat: Duration,
     memory: Memory,
-    max: Highest,
+    max: Arc<Mutex<Highest>>,
 }
 
 /// How often memory, store and workers are looked at.
@@ -42,20 +43,20 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const EXPIRED_AT_ONCE: usize = 5000;
 
 impl Reporter {
-    pub(crate) fn new(config: &Config, shared: Arc<Shared>, counters: Vec<Arc<Counters>>) -> Reporter {
+    pub(crate) fn new(config: &Config, shared: Arc<Shared>, counters: Vec<Arc<Counters>>, highest: Arc<Mutex<Highest>>) -> Reporter {
         Reporter {
             interval: Duration::from_secs(config.sys.interval_secs.into()),
             heartbeat: Duration::from_secs(config.sys.heartbeat_secs.into()),
             started: Instant::now(),
             memory: Memory::new(config.node.memory_high_bytes),
-            max: Highest::default(),
+            max: highest,
             shared,
             counters,
         }
     }
 
     /// Reports until it is told to stop.
-    pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+    pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
         let mut look = tokio::time::interval(LOOK_INTERVAL);
         let (mut reported, mut beaten): (Option<Instant>, Option<Instant>) = (None, None);
         let is_due = |last: Option<Instant>, interval: Duration| !interval.is_zero() && last.is_none_or(|last| last.elapsed() >= interval);
@@ -71,7 +72,7 @@ impl Reporter {
             self.expire_retained();
             let totals = self.totals();
             let seen = Seen { totals: &totals, shared: &self.shared };
-            self.max.note(&seen);
+            self.max.lock().note(&seen);
             if is_due(beaten, self.heartbeat) {
                 beaten = Some(Instant::now());
                 self.say("uptime", &uptime(self.started.elapsed()), false);
@@ -95,7 +96,8 @@ impl Reporter {
         self.publish("$SYS/brokers".to_owned(), &self.shared.node, true);
         self.say("version", env!("CARGO_PKG_VERSION"), true);
         self.say("sysdescr", "Hookline", true);
-        for ((name, count), max) in STATS.iter().zip(self.max.counts()) {
+        let max = *self.max.lock();
+        for ((name, count), max) in STATS.iter().zip(max.counts()) {
             self.say(&format!("stats/{name}/count"), &count(seen).to_string(), false);
             self.say(&format!("stats/{name}/max"), &max.to_string(), false);
         }

@@ -4,19 +4,19 @@ use crate::metrics::Totals;
 use crate::worker::Shared;
 
 /// What counts are taken from.
-pub(super) struct Seen<'a> {
-    pub(super) totals: &'a Totals,
-    pub(super) shared: &'a Shared,
+pub(crate) struct Seen<'a> {
+    pub(crate) totals: &'a Totals,
+    pub(crate) shared: &'a Shared,
 }
 
 /// How something is counted.
-pub(super) type Count = fn(&Seen<'_>) -> u64;
+pub(crate) type Count = fn(&Seen<'_>) -> u64;
 
 /// Below `stats/`, each with `/count` and `/max`.
 ///
 /// EMQX counts entries of its tables; on one node some of them are the same number. Its channel is what a session is here; its
 /// routes are filters, once for those who subscribe alone and once for each group.
-pub(super) const STATS: &[(&str, Count)] = &[
+pub(crate) const STATS: &[(&str, Count)] = &[
     ("connections", |seen| seen.totals.connections()),
     ("live_connections", |seen| seen.totals.connections()),
     ("channels", |seen| seen.totals.sessions()),
@@ -33,18 +33,18 @@ pub(super) const STATS: &[(&str, Count)] = &[
 ];
 
 /// The most that there has been of each, in the order of [`STATS`].
-#[derive(Debug, Default)]
-pub(super) struct Highest([u64; STATS.len()]);
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Highest([u64; STATS.len()]);
 
 impl Highest {
     /// Takes note of what there is now.
-    pub(super) fn note(&mut self, seen: &Seen<'_>) {
+    pub(crate) fn note(&mut self, seen: &Seen<'_>) {
         for (max, (_, count)) in self.0.iter_mut().zip(STATS) {
             *max = (*max).max(count(seen));
         }
     }
 
-    pub(super) fn counts(&self) -> &[u64] {
+    pub(crate) fn counts(&self) -> &[u64] {
         &self.0
     }
 }

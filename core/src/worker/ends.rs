@@ -129,7 +129,7 @@ impl Worker {
     }
 
     /// Ends a session and says so.
-    fn terminate(&mut self, session: Key, reason: &'static str) {
+    pub(super) fn terminate(&mut self, session: Key, reason: &'static str) {
         let Some(resident) = self.sessions.get(session) else { return };
         let client = Arc::clone(&resident.session.client);
         let properties = hookline_mqtt::Properties::default();

@@ -14,6 +14,7 @@ mod delayed;
 mod deliver;
 mod ends;
 mod input;
+mod inquiry;
 mod publish;
 mod resting;
 mod retained;
@@ -44,7 +45,7 @@ use crate::authentication::Methods;
 use crate::bans::Bans;
 use crate::clock;
 use crate::hooks::Hooks;
-use crate::mailbox::{Mail, Mailbox};
+use crate::mailbox::{Inquiry, Mail, Mailbox};
 use crate::metrics::{Counters, Strangers};
 use crate::renewal::Renewal;
 use crate::retained::Retained;
@@ -365,6 +366,7 @@ impl Worker {
             Mail::Rights { connection, rights } => self.set_rights(connection, rights),
             Mail::Decided { connection, rights } => self.go_on_decided(connection, &rights),
             Mail::RenewRights => self.renew_all_rights(),
+            Mail::Inquiry(Inquiry(ask)) => ask(self),
             Mail::Durable => {}
             Mail::Stop => self.stop(),
         }

@@ -114,7 +114,7 @@ pub(crate) fn is_paused(store: &Store, action: &str) -> Result<bool, QueueError>
     Ok(store.load(key.as_bytes())?.iter().any(|(found, _)| *found == key.as_bytes()))
 }
 
-fn all(running: &Running, store: &Store) -> Result<Vec<ActionInfo>, Problem> {
+pub(super) fn all(running: &Running, store: &Store) -> Result<Vec<ActionInfo>, Problem> {
     let mut queues: HashMap<String, QueueStats> = store.action_stats()?.into_iter().map(|queue| (queue.name.clone(), queue)).collect();
     Ok(running.actions().iter().filter_map(|(name, action)| Some(shown(action, queues.remove(name)?))).collect())
 }

@@ -26,6 +26,8 @@ pub(crate) enum Code {
     NotFound,
     Conflict,
     NotMatch,
+    Unauthorized,
+    NotAllowed,
     InternalError,
 }
 
@@ -62,6 +64,8 @@ impl IntoResponse for Problem {
             Code::NotFound => StatusCode::NOT_FOUND,
             Code::Conflict => StatusCode::CONFLICT,
             Code::NotMatch => StatusCode::PRECONDITION_FAILED,
+            Code::Unauthorized => StatusCode::UNAUTHORIZED,
+            Code::NotAllowed => StatusCode::FORBIDDEN,
             Code::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
         };
         (status, Json(self)).into_response()

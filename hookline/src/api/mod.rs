@@ -1,10 +1,13 @@
-//! The REST API, under /api/v5. For now it listens on the socket in the data folder only, and has what the commands need. Answers are
-//! JSON; what was refused is `{"code": …, "message": …}`.
+//! The REST API, under /api/v5: on the socket in the data folder for the commands, and over the network for who can log in. Answers are JSON; what was
+//! refused is `{"code": …, "message": …}`.
 
 pub(crate) mod access;
 pub(crate) mod actions;
 mod answer;
 pub(crate) mod dead_letters;
+mod login;
+mod monitor;
+mod prometheus;
 mod reload;
 pub(crate) mod rule_metrics;
 mod rules;
@@ -20,8 +23,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::routing::{delete, get, post};
-use axum::{Json, Router};
+use axum::{Json, Router, middleware};
+use hookline_core::Observer;
 use hookline_core::store::Store;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -30,6 +35,8 @@ pub(crate) use access::Clients;
 pub(crate) use actions::is_paused;
 use answer::Answer;
 pub(crate) use answer::{Code, Problem};
+pub(crate) use login::{FIRST, Logins, NewPerson, PersonInfo};
+pub(crate) use monitor::Page;
 pub(crate) use running::Running;
 
 /// How long the end waits for requests that are under way.
@@ -38,20 +45,33 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// The API, serving.
 #[derive(Debug)]
 pub(crate) struct Api {
-    served: JoinHandle<()>,
+    served: Vec<JoinHandle<()>>,
     stop: watch::Sender<bool>,
     stopping: Arc<AtomicBool>,
-    _file: socket::SocketFile,
+    _file: Option<socket::SocketFile>,
+}
+
+/// What the API is about.
+#[derive(Debug, Clone)]
+pub(crate) struct Parts {
+    pub(crate) store: Arc<Store>,
+    /// The rules and actions of the configuration.
+    pub(crate) running: Arc<ArcSwap<Running>>,
+    pub(crate) reloads: Reloads,
+    pub(crate) clients: Arc<Clients>,
+    pub(crate) observer: Observer,
+    pub(crate) logins: Arc<Logins>,
 }
 
 /// What handlers work with.
 #[derive(Debug, Clone)]
 struct Shared {
     store: Arc<Store>,
-    /// The rules and actions of the configuration.
     running: Arc<ArcSwap<Running>>,
     reloads: Reloads,
     clients: Arc<Clients>,
+    observer: Observer,
+    logins: Arc<Logins>,
     /// Held by what reads or writes the whole store: one at a time.
     whole_store: Arc<tokio::sync::Mutex<()>>,
     /// The broker stops: what takes long is to end.
@@ -59,45 +79,42 @@ struct Shared {
 }
 
 impl Api {
-    /// Starts to listen in the data folder, whose store this process has open. Without the socket the broker serves all the same.
-    pub(crate) fn start(
-        data_dir: &Path,
-        store: Arc<Store>,
-        running: Arc<ArcSwap<Running>>,
-        clients: Clients,
-        reloads: Reloads,
-    ) -> Option<Api> {
+    /// Starts to listen in the data folder, whose store this process has open, and on `network`. Without the socket the broker serves all the same.
+    pub(crate) fn start(data_dir: &Path, network: Option<TcpListener>, parts: Parts) -> Api {
         let listening = socket::listen(data_dir).inspect_err(|problem| {
             tracing::warn!(problem, "commands (hookline ctl, hookline store, hookline dlq) cannot reach this broker: it has no socket");
         });
-        let (listener, file) = listening.ok()?;
         let stopping = Arc::new(AtomicBool::new(false));
-        let shared =
-            Shared { store, running, reloads, clients: Arc::new(clients), whole_store: Arc::default(), stopping: Arc::clone(&stopping) };
+        let Parts { store, running, reloads, clients, observer, logins } = parts;
+        let (whole_store, stopped_by) = (Arc::default(), Arc::clone(&stopping));
+        let shared = Shared { store, running, reloads, clients, observer, logins, whole_store, stopping: stopped_by };
         let stop = watch::Sender::new(false);
-        let mut stopped = stop.subscribe();
-        let server = axum::serve(listener, router(shared)).with_graceful_shutdown(async move {
-            // An error means that the handle is gone, which is a stop, too.
-            drop(stopped.wait_for(|stop| *stop).await);
-        });
-        let served = tokio::spawn(async move {
-            if let Err(error) = server.await {
-                tracing::error!(%error, "the API has ended");
-            }
-        });
-        Some(Api { served, stop, stopping, _file: file })
+        let mut served = Vec::new();
+        let mut file = None;
+        if let Ok((listener, socket_file)) = listening {
+            file = Some(socket_file);
+            served.push(serve(listener, router(shared.clone()), &stop));
+        }
+        if let Some(listener) = network {
+            let guarded = middleware::from_fn_with_state(Arc::clone(&shared.logins), login::guard);
+            served.push(serve(listener, router(shared).layer(guarded), &stop));
+        }
+        Api { served, stop, stopping, _file: file }
     }
 
     /// Ends it. What still works on the store ends with the store.
     pub(crate) async fn stop(mut self) {
         self.stopping.store(true, Ordering::Relaxed);
         self.stop.send_replace(true);
-        match tokio::time::timeout(STOP_TIMEOUT, &mut self.served).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "the API panicked"),
-            Err(_) => {
-                tracing::warn!("a command is still under way; it gets no answer");
-                self.served.abort();
+        let deadline = tokio::time::Instant::now() + STOP_TIMEOUT;
+        for served in &mut self.served {
+            match tokio::time::timeout_at(deadline, &mut *served).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "the API panicked"),
+                Err(_) => {
+                    tracing::warn!("a request is still under way; it gets no answer");
+                    served.abort();
+                }
             }
         }
     }
@@ -134,9 +151,39 @@ impl Shared {
     }
 }
 
+/// Serves until it is told to stop.
+fn serve<L>(listener: L, router: Router, stop: &watch::Sender<bool>) -> JoinHandle<()>
+where
+    L: axum::serve::Listener,
+    L::Addr: std::fmt::Debug,
+{
+    let mut stopped = stop.subscribe();
+    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
+        // An error means that the handle is gone, which is a stop, too.
+        drop(stopped.wait_for(|stop| *stop).await);
+    });
+    tokio::spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the API has ended");
+        }
+    })
+}
+
 fn router(shared: Shared) -> Router {
     let letters = "/actions/{action}/dead_letters";
     let routes = Router::new()
+        .route("/status", get(monitor::get_status))
+        .route("/nodes", get(monitor::get_nodes))
+        .route("/stats", get(monitor::get_stats))
+        .route("/metrics", get(monitor::get_metrics))
+        .route("/prometheus/stats", get(prometheus::get))
+        .route("/alarms", get(monitor::get_alarms))
+        .route("/clients", get(monitor::get_clients))
+        .route("/clients/{clientid}", get(monitor::get_client).delete(monitor::delete_client))
+        .route("/clients/{clientid}/subscriptions", get(monitor::get_subscriptions))
+        .route("/login", post(login::post_login))
+        .route("/users", get(login::get_people).post(login::post_person))
+        .route("/users/{username}", delete(login::delete_person))
         .route("/store", get(store::stats))
         .route("/store/queues", get(store::queues))
         .route("/store/check", post(store::check))
@@ -169,6 +216,7 @@ fn router(shared: Shared) -> Router {
         .route(&format!("{letters}/{{sequence}}/replay"), post(dead_letters::post_replay));
     Router::new()
         .nest("/api/v5", routes)
+        .route("/metrics", get(prometheus::get))
         .fallback(|| async { Problem::new(Code::NotFound, "there is no such resource in this version of Hookline") })
         .with_state(shared)
 }

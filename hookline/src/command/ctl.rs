@@ -7,6 +7,7 @@ use hookline_rules::window::WindowStats;
 use serde::Serialize;
 
 use super::ConfigArguments;
+use super::people::{self, Admins, Clients};
 use super::reach::{exit_code, running};
 use super::report::{one_line, size};
 use super::users::{self, Acl, Users};
@@ -47,6 +48,16 @@ enum Command {
     Sources {
         #[command(flatten)]
         common: Common,
+    },
+    /// The clients that have a session here
+    Clients {
+        #[command(subcommand)]
+        command: Clients,
+    },
+    /// Who may use the API over the network
+    Admins {
+        #[command(subcommand)]
+        command: Admins,
     },
     /// The users in the store
     Users {
@@ -117,6 +128,8 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Actions { name: Some(name), common } => action(common, &name),
         Command::Reload { common } => reload(common),
         Command::Sources { common } => sources(common),
+        Command::Clients { command } => people::clients(command),
+        Command::Admins { command } => people::admins(command),
         Command::Users { command } => users::users(command),
         Command::Acl { command } => users::acl(command),
         Command::Access { refresh, common } => users::access(common, refresh),

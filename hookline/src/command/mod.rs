@@ -2,6 +2,7 @@
 
 mod ctl;
 mod dead_letter;
+mod people;
 mod publish;
 mod reach;
 mod report;

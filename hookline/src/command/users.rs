@@ -142,7 +142,7 @@ pub(super) fn users(command: Users) -> anyhow::Result<()> {
 }
 
 /// A password from standard input.
-fn password() -> anyhow::Result<String> {
+pub(super) fn password() -> anyhow::Result<String> {
     if std::io::stdin().is_terminal() {
         eprint!("password (it is shown while you type): ");
     }

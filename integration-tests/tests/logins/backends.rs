@@ -185,13 +185,15 @@ fn postgres_decides() {
     decides(postgres());
 }
 
+/// Puts a user into a place: name, hash, whether it is switched off.
+type Put = dyn Fn(&str, &str, bool);
+
 /// A place of users with hashes of every kind.
 struct Hashes {
     kind: &'static str,
     connector: String,
     parameters: String,
-    /// Name, hash, whether it is switched off.
-    put: Box<dyn Fn(&str, &str, bool)>,
+    put: Box<Put>,
     clean: Box<dyn FnOnce()>,
 }
 

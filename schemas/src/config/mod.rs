@@ -2,6 +2,7 @@
 
 mod access;
 mod action;
+mod api;
 mod listener;
 mod mqtt;
 mod recorder;
@@ -23,6 +24,7 @@ pub use action::{
     Action, BuiltIn, ConditionalAction, Connector, Delivery, FlagOrTemplate, NumberOrTemplate, QueueBounds, Rule, RuleAction, RuleEngine,
     RuleWindow, Source, WhenFull,
 };
+pub use api::{Api, ApiKey, Role};
 pub use listener::{CertificateFiles, ClientAuth, Listener, Listeners, Tls, TlsVersion, TransportKind, WebSocket};
 pub use mqtt::{DefaultPriority, Mqtt, PeerCert, SharedStrategy, Zone};
 pub use recorder::Recorder;
@@ -38,6 +40,8 @@ pub struct Config {
     pub node: Node,
     /// The log, which goes to standard error.
     pub log: Log,
+    /// The API over the network.
+    pub api: Api,
     /// Where clients connect.
     pub listeners: Listeners,
     /// Limits and session behaviour.

@@ -1,0 +1,177 @@
+//! Looks at a running broker, and acts on its clients, from outside of its workers.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use crate::alarms::Alarm;
+use crate::listener::worker_of;
+use crate::mailbox::{Inquiry, Mail};
+use crate::metrics::{Counters, Totals, Turned};
+use crate::sys::{ALIASES, Highest, STATS, Seen};
+use crate::worker::{Shared, Worker};
+
+/// How long a worker may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What is seen from outside. Copies look at the same broker.
+#[derive(Clone)]
+pub struct Observer {
+    shared: Arc<Shared>,
+    counters: Arc<[Arc<Counters>]>,
+    highest: Arc<Mutex<Highest>>,
+    started: Instant,
+}
+
+impl std::fmt::Debug for Observer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Observer").field("node", &self.shared.node).finish_non_exhaustive()
+    }
+}
+
+/// How many of something there are now, and the most that there have been.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    /// EMQX's name, with `/` between its parts.
+    pub name: &'static str,
+    pub count: u64,
+    pub max: u64,
+}
+
+/// Which clients are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct ClientFilter {
+    /// A part of the client identifier.
+    pub like_client_id: Option<String>,
+    /// A part of the user name.
+    pub like_username: Option<String>,
+    pub username: Option<String>,
+    /// Whether they are connected.
+    pub connected: Option<bool>,
+}
+
+/// A worker has not answered in time: it is overloaded, or the broker stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the broker has not answered in time; try again")]
+pub struct NoAnswer;
+
+impl Observer {
+    pub(crate) fn new(shared: Arc<Shared>, counters: Vec<Arc<Counters>>, highest: Arc<Mutex<Highest>>) -> Observer {
+        Observer { shared, counters: counters.into(), highest, started: Instant::now() }
+    }
+
+    /// The name of the node.
+    pub fn node(&self) -> &str {
+        &self.shared.node
+    }
+
+    /// How long it has been running.
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// The counters of all workers.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        self.counters.iter().for_each(|counters| totals.add(counters));
+        totals.add_strangers(&self.shared.strangers);
+        totals
+    }
+
+    /// What there is now.
+    pub fn stats(&self) -> Vec<Stat> {
+        let totals = self.totals();
+        let seen = Seen { totals: &totals, shared: &self.shared };
+        let highest = self.highest.lock();
+        let stats = STATS.iter().zip(highest.counts());
+        stats
+            .map(|((name, count), max)| (*name, count(&seen), *max))
+            .map(|(name, count, max)| Stat { name, count, max: max.max(count) })
+            .collect()
+    }
+
+    /// Everything that is counted since the start, by EMQX's names with `/` between their parts.
+    pub fn metrics(&self) -> Vec<(String, u64)> {
+        let totals = self.totals();
+        let seen = Seen { totals: &totals, shared: &self.shared };
+        let mut metrics = totals.metrics();
+        metrics.extend(ALIASES.iter().map(|(name, count)| ((*name).to_owned(), count(&seen))));
+        metrics.extend(
+            Turned::ALL.iter().map(|turned| (format!("client/turned_away/{}", turned.name()), self.shared.strangers.turned(*turned))),
+        );
+        metrics
+    }
+
+    /// Alarms that are active, or those that are over, the newest first.
+    pub fn alarms(&self, active: bool) -> Vec<Alarm> {
+        if active { self.shared.alarms.active() } else { self.shared.alarms.history() }
+    }
+
+    /// Clients with a session here, with or without a connection, by their identifiers: `limit` of them from the place `skip` on, and whether there are
+    /// more.
+    ///
+    /// # Errors
+    /// A worker has not answered.
+    pub async fn clients(&self, filter: ClientFilter, skip: usize, limit: usize) -> Result<(Vec<Value>, bool), NoAnswer> {
+        let mut found = Vec::new();
+        for worker in 0..self.shared.mailboxes.len() {
+            let filter = filter.clone();
+            found.extend(self.ask(worker, move |worker| worker.client_ids(&filter)).await?);
+        }
+        found.sort_unstable();
+        let has_more = found.len() > skip.saturating_add(limit);
+        let mut clients = Vec::new();
+        for client_id in found.into_iter().skip(skip).take(limit) {
+            let worker = self.worker_of(&client_id);
+            clients.extend(self.ask(worker, move |worker| worker.describe_client(&client_id, false)).await?);
+        }
+        Ok((clients, has_more))
+    }
+
+    /// One client.
+    ///
+    /// # Errors
+    /// Its worker has not answered.
+    pub async fn client(&self, client_id: &str) -> Result<Option<Value>, NoAnswer> {
+        let wanted = client_id.to_owned();
+        self.ask(self.worker_of(client_id), move |worker| worker.describe_client(&wanted, true)).await
+    }
+
+    /// The subscriptions of one client.
+    ///
+    /// # Errors
+    /// Its worker has not answered.
+    pub async fn subscriptions(&self, client_id: &str) -> Result<Option<Vec<Value>>, NoAnswer> {
+        let wanted = client_id.to_owned();
+        self.ask(self.worker_of(client_id), move |worker| worker.describe_subscriptions(&wanted)).await
+    }
+
+    /// Ends the connection of a client and its session. `false`: there is none.
+    ///
+    /// # Errors
+    /// Its worker has not answered.
+    pub async fn kick(&self, client_id: &str) -> Result<bool, NoAnswer> {
+        let wanted = client_id.to_owned();
+        self.ask(self.worker_of(client_id), move |worker| worker.kick(&wanted)).await
+    }
+
+    fn worker_of(&self, client_id: &str) -> usize {
+        worker_of(client_id, self.shared.mailboxes.len())
+    }
+
+    async fn ask<T: Send + 'static>(&self, worker: usize, question: impl FnOnce(&mut Worker) -> T + Send + 'static) -> Result<T, NoAnswer> {
+        let (answer, answered) = oneshot::channel();
+        let inquiry = Inquiry(Box::new(move |worker| {
+            // Who has asked may have given up.
+            drop(answer.send(question(worker)));
+        }));
+        self.shared.mailboxes[worker].post(Mail::Inquiry(inquiry));
+        match tokio::time::timeout(ANSWER_TIMEOUT, answered).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) | Err(_) => Err(NoAnswer),
+        }
+    }
+}

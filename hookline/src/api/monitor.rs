@@ -1,0 +1,153 @@
+//! What an operator looks at: the node, counters, clients, alarms; by the paths and names that EMQX has for them.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use hookline_core::{ClientFilter, NoAnswer};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::answer::Answer;
+use super::{Code, Problem, Shared};
+
+/// Entries of a page at the most.
+const PAGE_MAX: usize = 10_000;
+
+impl From<NoAnswer> for Problem {
+    fn from(error: NoAnswer) -> Problem {
+        Problem::new(Code::InternalError, error.to_string())
+    }
+}
+
+/// A part of a list.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Page {
+    pub(crate) data: Vec<Value>,
+    pub(crate) meta: Meta,
+}
+
+/// Which part it is.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Meta {
+    page: usize,
+    limit: usize,
+    pub(crate) hasnext: bool,
+}
+
+/// GET /status
+pub(super) async fn get_status(State(shared): State<Shared>) -> String {
+    format!("Node {} is started\nhookline is running\n", shared.observer.node())
+}
+
+/// GET /nodes
+pub(super) async fn get_nodes(State(shared): State<Shared>) -> Answer<Vec<Value>> {
+    let observer = &shared.observer;
+    let stats = observer.stats();
+    let count = |name: &str| stats.iter().find(|stat| stat.name == name).map_or(0, |stat| stat.count);
+    Ok(Json(vec![json!({
+        "node": observer.node(),
+        "node_status": "running",
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime": u64::try_from(observer.uptime().as_millis()).unwrap_or(u64::MAX),
+        "connections": count("connections"),
+        "live_connections": count("live_connections"),
+        "sessions": count("sessions"),
+    })]))
+}
+
+/// GET /stats
+pub(super) async fn get_stats(State(shared): State<Shared>) -> Answer<Vec<Map<String, Value>>> {
+    let mut stats = Map::new();
+    stats.insert("node".into(), shared.observer.node().into());
+    for stat in shared.observer.stats() {
+        let name = stat.name.replace('/', ".");
+        stats.insert(format!("{name}.count"), stat.count.into());
+        stats.insert(format!("{name}.max"), stat.max.into());
+    }
+    Ok(Json(vec![stats]))
+}
+
+/// GET /metrics
+pub(super) async fn get_metrics(State(shared): State<Shared>) -> Answer<Vec<Map<String, Value>>> {
+    let mut metrics = Map::new();
+    metrics.insert("node".into(), shared.observer.node().into());
+    metrics.extend(shared.observer.metrics().into_iter().map(|(name, count)| (name.replace('/', "."), count.into())));
+    Ok(Json(vec![metrics]))
+}
+
+/// Which alarms are asked for.
+#[derive(Debug, Deserialize)]
+pub(super) struct AlarmQuery {
+    #[serde(default = "yes")]
+    activated: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// GET /alarms?activated=
+pub(super) async fn get_alarms(State(shared): State<Shared>, Query(query): Query<AlarmQuery>) -> Answer<Page> {
+    let alarms = shared.observer.alarms(query.activated);
+    let data: Vec<Value> = alarms.iter().map(hookline_core::Alarm::to_json).collect();
+    let meta = Meta { page: 1, limit: data.len(), hasnext: false };
+    Ok(Json(Page { data, meta }))
+}
+
+/// Which clients are asked for.
+#[derive(Debug, Deserialize)]
+pub(super) struct ClientQuery {
+    #[serde(default = "first")]
+    page: usize,
+    #[serde(default = "page_length")]
+    limit: usize,
+    like_clientid: Option<String>,
+    like_username: Option<String>,
+    username: Option<String>,
+    conn_state: Option<ConnState>,
+}
+
+/// Whether a client is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ConnState {
+    Connected,
+    Disconnected,
+}
+
+fn first() -> usize {
+    1
+}
+
+fn page_length() -> usize {
+    100
+}
+
+/// GET /clients
+pub(super) async fn get_clients(State(shared): State<Shared>, Query(query): Query<ClientQuery>) -> Answer<Page> {
+    let ClientQuery { page, limit, like_clientid, like_username, username, conn_state } = query;
+    let (page, limit) = (page.max(1), limit.clamp(1, PAGE_MAX));
+    let connected = conn_state.map(|state| state == ConnState::Connected);
+    let filter = ClientFilter { like_client_id: like_clientid, like_username, username, connected };
+    let (data, hasnext) = shared.observer.clients(filter, (page - 1).saturating_mul(limit), limit).await?;
+    Ok(Json(Page { data, meta: Meta { page, limit, hasnext } }))
+}
+
+fn unknown(client_id: &str) -> Problem {
+    Problem::new(Code::NotFound, format!("there is no client \"{client_id}\""))
+}
+
+/// GET /clients/{clientid}
+pub(super) async fn get_client(State(shared): State<Shared>, Path(client_id): Path<String>) -> Answer<Value> {
+    shared.observer.client(&client_id).await?.map(Json).ok_or_else(|| unknown(&client_id))
+}
+
+/// GET /clients/{clientid}/subscriptions
+pub(super) async fn get_subscriptions(State(shared): State<Shared>, Path(client_id): Path<String>) -> Answer<Vec<Value>> {
+    shared.observer.subscriptions(&client_id).await?.map(Json).ok_or_else(|| unknown(&client_id))
+}
+
+/// DELETE /clients/{clientid}
+pub(super) async fn delete_client(State(shared): State<Shared>, Path(client_id): Path<String>) -> Result<StatusCode, Problem> {
+    if shared.observer.kick(&client_id).await? { Ok(StatusCode::NO_CONTENT) } else { Err(unknown(&client_id)) }
+}

@@ -1,0 +1,51 @@
+//! The API over the network.
+
+use std::net::SocketAddr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The API over the network: for monitoring, tools and people. Commands on the same machine reach the broker by the socket in its data folder, with or
+/// without this.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Api {
+    /// Where it listens, such as `127.0.0.1:18083`; without it, nowhere. It speaks plain HTTP: beyond this machine let a proxy that speaks TLS stand before it.
+    pub bind: Option<SocketAddr>,
+    /// Whether `/metrics` and `/api/v5/prometheus/stats` are answered without a login.
+    pub metrics_open: bool,
+    /// Keys of programs, which come with HTTP basic authentication.
+    pub keys: Vec<ApiKey>,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self { bind: None, metrics_open: true, keys: Vec::new() }
+    }
+}
+
+/// A key of a program.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApiKey {
+    /// The key, which stands for the user name.
+    pub key: String,
+    /// What proves it; `file:///path` reads it from a file.
+    pub secret: String,
+    /// What it may do.
+    #[serde(default)]
+    pub role: Role,
+}
+
+/// What somebody may do by the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Everything.
+    Administrator,
+    /// Look at everything; run what is there: pause actions, replay dead letters, end connections. Not users, permissions or the configuration.
+    Operator,
+    /// Look.
+    #[default]
+    Viewer,
+}
