@@ -436,7 +436,8 @@ impl Parts {
             while let Some(group) = decides.undecided(&request) {
                 let answer = self.ask_source(group.source(), client, &request).await;
                 if answer.is_err() {
-                    return None;
+                    // Who had none gets these: what nobody can say now is asked about, and refused, when it is wanted.
+                    return old.is_none().then_some(new);
                 }
                 group.keep(&request, answer);
             }

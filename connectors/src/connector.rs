@@ -21,6 +21,11 @@ pub trait Sink: Send {
     /// they stay behind those before them.
     fn announce(&mut self, _records: &[Record]) {}
 
+    /// Whether it has begun with records that were announced and not delivered yet.
+    fn has_begun(&self) -> bool {
+        false
+    }
+
     /// Delivers all records, in their order. `Ok` means that the outside system has confirmed every one.
     /// After [`Failure::Retry`] it is called again with the same records; some of them may have arrived.
     fn deliver<'a>(&'a mut self, records: &'a [Record]) -> BoxFuture<'a, Result<(), Failure>>;

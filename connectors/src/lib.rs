@@ -45,6 +45,6 @@ mod sqlite;
 
 pub use connector::{Failure, Sink};
 pub use delivery::{ActionState, Activity, Delivery, DeliveryControl, DeliveryHandle, Special};
-pub use intake::{IntakeHandle, IntakeView, Source, Taken};
+pub use intake::{Inlet, IntakeHandle, IntakeView, Message, Published, Source, Taken};
 pub use kind::SettingsError;
 pub use registry::REGISTRY;

@@ -101,16 +101,29 @@ fn joined(pieces: &[&str], first: usize, mark: Mark) -> String {
     text
 }
 
-/// The row behind VALUES, brackets included; `None` where there is not exactly one, or where a placeholder stands outside of it: that one cannot be
-/// repeated.
+/// The row behind VALUES of an INSERT (or REPLACE), brackets included; `None` where there is not exactly one, or where a placeholder stands outside of it:
+/// that one cannot be repeated.
 fn values_row(text: &str) -> Option<Values> {
-    let upper = text.to_ascii_uppercase();
+    let masked = masked(text).to_ascii_uppercase();
+    let first = masked.split_whitespace().next()?;
+    if first != "INSERT" && first != "REPLACE" {
+        return None;
+    }
     // Behind these words VALUES(column) is what was to be inserted (MySQL).
-    let head = &upper[..upper.find("ON DUPLICATE KEY").unwrap_or(upper.len())];
-    let keyword = head.find("VALUES").filter(|_| head.matches("VALUES").count() == 1)?;
-    let start = keyword + text[keyword..].find('(')?;
+    let head = &masked[..masked.find("ON DUPLICATE KEY").unwrap_or(masked.len())];
+    let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
+    let words = head.match_indices("VALUES").filter(|(place, word)| {
+        let is_whole = !head[..*place].ends_with(is_part) && !head[place + word.len()..].starts_with(is_part);
+        is_whole && head[place + word.len()..].trim_start().starts_with('(')
+    });
+    let [(keyword, _)] = words.collect::<Vec<_>>()[..] else { return None };
+    // Within brackets it is a part of something else.
+    if head[..keyword].matches('(').count() != head[..keyword].matches(')').count() {
+        return None;
+    }
+    let start = keyword + head[keyword..].find('(')?;
     let mut depth = 0;
-    for (offset, c) in text[start..].char_indices() {
+    for (offset, c) in masked[start..].char_indices() {
         match c {
             '(' => depth += 1,
             ')' => depth -= 1,
@@ -121,10 +134,32 @@ fn values_row(text: &str) -> Option<Values> {
             let (head, row, tail) = (&text[..start], &text[start..end], &text[end..]);
             let outside = head.contains(PLACE) || tail.contains(PLACE);
             let row = row.split(PLACE).map(str::to_owned).collect();
-            return (!outside && !tail.trim_start().starts_with(',')).then(|| Values { head: head.to_owned(), row, tail: tail.to_owned() });
+            let is_one = !outside && !masked[end..].trim_start().starts_with(',');
+            return is_one.then(|| Values { head: head.to_owned(), row, tail: tail.to_owned() });
         }
     }
     None
+}
+
+/// A statement whose strings, quoted names and comments are blanks, at the same places.
+fn masked(text: &str) -> String {
+    let mut masked = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let length = match c {
+            '\'' | '"' | '`' => rest[1..].find(c).map_or(rest.len(), |place| place + 2),
+            '-' if rest.starts_with("--") => rest.find('\n').unwrap_or(rest.len()),
+            '/' if rest.starts_with("/*") => rest.find("*/").map_or(rest.len(), |place| place + 2),
+            _ => {
+                masked.push(c);
+                rest = &rest[c.len_utf8()..];
+                continue;
+            }
+        };
+        masked.extend(std::iter::repeat_n(' ', length));
+        rest = &rest[length..];
+    }
+    masked
 }
 
 /// How the records of a batch are put into statements, with few different ones, so that they are prepared once.
@@ -207,7 +242,26 @@ mod tests {
         let outside = "INSERT INTO t (a, b) VALUES (${a}, 1) ON CONFLICT (a) DO UPDATE SET b = ${b}";
         assert!(!Statement::parse("sql", outside, mark).expect("valid").takes_rows());
         assert!(!Statement::parse("sql", outside, unnumbered).expect("valid").takes_rows());
-        assert!(!Statement::parse("sql", "UPDATE t SET a = ${a}", unnumbered).expect("valid").takes_rows());
+        for single in [
+            "UPDATE t SET a = ${a}",
+            "SELECT put_values(${a})",
+            "INSERT INTO t SELECT f_values(${a})",
+            "WITH v AS (VALUES (${a}, ${b})) UPDATE t SET n = 1",
+            "INSERT INTO t (a) SELECT x FROM (VALUES (${a})) v(x)",
+            "INSERT INTO t (a) VALUES (${a}), (2)",
+        ] {
+            assert!(!Statement::parse("sql", single, unnumbered).expect("valid").takes_rows(), "{single}");
+        }
+        for (several, two) in [
+            ("insert into t values (${a}, ')')", "insert into t values (?, ')'), (?, ')')"),
+            ("INSERT INTO \"values (\" VALUES (${a})", "INSERT INTO \"values (\" VALUES (?), (?)"),
+            (
+                "INSERT INTO t /* VALUES (1) */ (é) VALUES (${a}) -- values (2)",
+                "INSERT INTO t /* VALUES (1) */ (é) VALUES (?), (?) -- values (2)",
+            ),
+        ] {
+            assert_eq!(&*Statement::parse("sql", several, unnumbered).expect("valid").for_rows(2), two);
+        }
     }
 
     #[test]

@@ -11,9 +11,12 @@ use crate::alarms::Alarm;
 use crate::listener::worker_of;
 use crate::mailbox::{Inquiry, Mail};
 use crate::metrics::{Counters, Totals, Turned};
+use crate::store::Error;
 use crate::sys::{ALIASES, Highest, STATS, Seen};
 use crate::worker::{Shared, Worker};
 
+/// Clients that a worker describes in one turn: its own clients wait meanwhile.
+const AT_ONCE: usize = 500;
 /// How long a worker may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -53,10 +56,15 @@ pub struct ClientFilter {
     pub connected: Option<bool>,
 }
 
-/// A worker has not answered in time: it is overloaded, or the broker stops.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the broker has not answered in time; try again")]
-pub struct NoAnswer;
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum NoAnswer {
+    /// A worker is overloaded, or the broker stops.
+    #[error("the broker has not answered in time; try again")]
+    Late,
+    #[error(transparent)]
+    Store(#[from] Error),
+}
 
 impl Observer {
     pub(crate) fn new(shared: Arc<Shared>, counters: Vec<Arc<Counters>>, highest: Arc<Mutex<Highest>>) -> Observer {
@@ -119,43 +127,49 @@ impl Observer {
         let mut found = Vec::new();
         for worker in 0..self.shared.mailboxes.len() {
             let filter = filter.clone();
-            found.extend(self.ask(worker, move |worker| worker.client_ids(&filter)).await?);
+            let here = self.ask(worker, move |worker| worker.find_clients(&filter)).await?;
+            found.extend(here.into_iter().map(|client| (client, worker)));
         }
-        found.sort_unstable();
+        found.sort_unstable_by(|((a, _), _), ((b, _), _)| a.cmp(b));
         let has_more = found.len() > skip.saturating_add(limit);
-        let mut clients = Vec::new();
-        for client_id in found.into_iter().skip(skip).take(limit) {
-            let worker = self.worker_of(&client_id);
-            clients.extend(self.ask(worker, move |worker| worker.describe_client(&client_id, false)).await?);
+        let page: Vec<_> = found.into_iter().skip(skip).take(limit).collect();
+        let mut clients = Vec::with_capacity(page.len());
+        for worker in 0..self.shared.mailboxes.len() {
+            let here: Vec<_> = page.iter().filter(|(_, home)| *home == worker).map(|(client, _)| client.clone()).collect();
+            for some in here.chunks(AT_ONCE) {
+                let some = some.to_vec();
+                clients.extend(self.ask(worker, move |worker| worker.describe_found(&some)).await?);
+            }
         }
+        clients.sort_by(|a, b| a["clientid"].as_str().cmp(&b["clientid"].as_str()));
         Ok((clients, has_more))
     }
 
     /// One client.
     ///
     /// # Errors
-    /// Its worker has not answered.
+    /// Its worker has not answered, or the store cannot be read.
     pub async fn client(&self, client_id: &str) -> Result<Option<Value>, NoAnswer> {
         let wanted = client_id.to_owned();
-        self.ask(self.worker_of(client_id), move |worker| worker.describe_client(&wanted, true)).await
+        self.ask(self.worker_of(client_id), move |worker| worker.describe_client(&wanted)).await?.map_err(NoAnswer::from)
     }
 
     /// The subscriptions of one client.
     ///
     /// # Errors
-    /// Its worker has not answered.
+    /// Its worker has not answered, or the store cannot be read.
     pub async fn subscriptions(&self, client_id: &str) -> Result<Option<Vec<Value>>, NoAnswer> {
         let wanted = client_id.to_owned();
-        self.ask(self.worker_of(client_id), move |worker| worker.describe_subscriptions(&wanted)).await
+        self.ask(self.worker_of(client_id), move |worker| worker.describe_subscriptions(&wanted)).await?.map_err(NoAnswer::from)
     }
 
     /// Ends the connection of a client and its session. `false`: there is none.
     ///
     /// # Errors
-    /// Its worker has not answered.
+    /// Its worker has not answered, or the store cannot be read.
     pub async fn kick(&self, client_id: &str) -> Result<bool, NoAnswer> {
         let wanted = client_id.to_owned();
-        self.ask(self.worker_of(client_id), move |worker| worker.kick(&wanted)).await
+        self.ask(self.worker_of(client_id), move |worker| worker.kick(&wanted)).await?.map_err(NoAnswer::from)
     }
 
     fn worker_of(&self, client_id: &str) -> usize {
@@ -171,7 +185,7 @@ impl Observer {
         self.shared.mailboxes[worker].post(Mail::Inquiry(inquiry));
         match tokio::time::timeout(ANSWER_TIMEOUT, answered).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) | Err(_) => Err(NoAnswer),
+            Ok(Err(_)) | Err(_) => Err(NoAnswer::Late),
         }
     }
 }

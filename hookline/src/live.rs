@@ -15,14 +15,14 @@ use serde_json::Value as Json;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, Instant, sleep};
 
-use crate::api::{self, Running};
+use crate::api::{self, Logins, Running};
 use crate::serve::{sink, source};
 
 /// How long an action that is removed may take to deliver what waits; the rest stays in the store.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The sections of a configuration that can be changed while it runs.
-const CHANGEABLE: [&str; 7] = ["connectors", "actions", "sources", "rules", "authentication", "authorization", "client_attributes"];
+const CHANGEABLE: [&str; 8] = ["api", "connectors", "actions", "sources", "rules", "authentication", "authorization", "client_attributes"];
 /// Those of them that say who may.
 const ACCESS: [&str; 3] = ["authentication", "authorization", "client_attributes"];
 
@@ -34,6 +34,8 @@ pub(crate) struct Parts {
     /// Those that the rules are one of.
     pub(crate) hooks: Hooks,
     pub(crate) access: Arc<Access>,
+    /// Who may use the API.
+    pub(crate) logins: Arc<Logins>,
     /// Has the permissions of connected clients asked for anew.
     pub(crate) renew_rights: Arc<dyn Fn() + Send + Sync>,
     pub(crate) door: Arc<dyn Door>,
@@ -137,10 +139,15 @@ impl Live {
         if !other.is_empty() {
             return Err(vec![format!("changes in {} need a restart", other.join(", "))]);
         }
+        if self.config.api.bind != new.api.bind {
+            return Err(vec!["a change of api.bind needs a restart".to_owned()]);
+        }
         let mut access: Vec<String> =
             ACCESS.iter().filter(|name| old_json[*name] != new_json[*name]).map(|name| (*name).to_owned()).collect();
         let asked = asked_connectors(&new).into_iter().filter(|name| old_json["connectors"][name] != new_json["connectors"][name]);
         access.extend(asked.map(|name| format!("connectors.{name}")));
+        let asks_others = !access.is_empty();
+        access.extend((old_json["api"] != new_json["api"]).then(|| "api".to_owned()));
         let needed = hookline_core::store_settings(&new).level;
         if needed.strongest(self.parts.store.level()) != self.parts.store.level() {
             return Err(vec![format!("an action asks for level {needed:?}, and the store was opened for less: that needs a restart")]);
@@ -173,7 +180,7 @@ impl Live {
         };
         // New queues first, so that rules can name them; then the rules, so that nothing more goes to what is removed.
         let targets = targets(&new, &self.parts.store).map_err(|error| vec![error.to_string()])?;
-        let who_may = if changes.access.is_empty() { None } else { Some(crate::access::prepare(&new, Arc::clone(&self.parts.state))?) };
+        let who_may = if asks_others { Some(crate::access::prepare(&new, Arc::clone(&self.parts.state))?) } else { None };
         self.parts
             .engine
             .replace(&new.rules, &targets, Some(&self.parts.state))
@@ -184,6 +191,7 @@ impl Live {
             self.parts.access.replace(prepared);
             (self.parts.renew_rights)();
         }
+        self.parts.logins.change(&new.api);
         self.config = new;
         for name in &changes.sources {
             if let Some(intake) = self.intakes.remove(name) {

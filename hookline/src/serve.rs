@@ -31,7 +31,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::access;
-use crate::api::{self, Api, FIRST, Logins};
+use crate::api::{self, Api, FIRST, Logins, Publisher};
 use crate::config::{self, Errors, Loaded, Secrets, Sources};
 use crate::live::{self, Live, Reloaded, Reloads};
 
@@ -81,8 +81,16 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
         let clients =
             api::Clients { access: Arc::clone(&access), users: BuiltIn::new(Arc::clone(&state)), renew_rights: Arc::clone(&renew_rights) };
         let logins = Arc::new(Logins::new(Arc::clone(&state), &config.api));
-        let parts =
-            live::Parts { store: Arc::clone(&store), state, engine: Arc::clone(&engine), hooks, access, renew_rights, door: broker.door() };
+        let parts = live::Parts {
+            store: Arc::clone(&store),
+            state,
+            engine: Arc::clone(&engine),
+            hooks,
+            access,
+            logins: Arc::clone(&logins),
+            renew_rights,
+            door: broker.door(),
+        };
         let mut live = Live::start(config.clone(), parts)?;
         let (reloads, mut wanted) = mpsc::channel(1);
         let running = Arc::new(ArcSwap::from_pointee(live.running()));
@@ -96,6 +104,7 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
             clients: Arc::new(clients),
             observer: broker.observer(),
             logins,
+            publisher: Arc::new(Publisher::new(broker.door())),
         };
         let api = Api::start(&config.node.data_dir, network, parts);
         greet(&origin, &data_dir, &config, &addresses, first.as_deref());
@@ -105,6 +114,8 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
         warn_of_strangers(&config);
         let mut stop = Stop::new(reloads)?;
         let mut secrets = secrets;
+        // A change that could not be taken over is tried again.
+        let mut is_owed = false;
         let mut looks = interval(SECRETS_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let why = loop {
@@ -112,14 +123,16 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
                 why = stop.wait() => break why,
                 Some(answer) = wanted.recv() => answer,
                 _ = looks.tick() => {
-                    if !have_changed(&mut secrets).await {
+                    if !have_changed(&mut secrets).await && !is_owed {
                         continue;
                     }
                     tracing::info!("a file of a secret has changed; the configuration is read again");
+                    is_owed = true;
                     oneshot::channel().0
                 }
             };
             let changed = reload(&mut live, &sources, &mut secrets).await;
+            is_owed &= changed.is_err();
             running.store(Arc::new(live.running()));
             // Who has asked may be gone.
             drop(answer.send(changed));
@@ -240,6 +253,7 @@ pub(crate) fn check(config: &Config) -> Result<(), Errors> {
     }
     errors.extend(hookline_core::check(config));
     errors.extend(access::check(config));
+    errors.extend(api::check(&config.api));
     let targets: Targets = config.actions.iter().map(|(name, action)| (name.clone(), (QueueId(0), action.promise()))).collect();
     if let Err(problems) = Engine::new(&config.rules, &targets, None) {
         errors.extend(problems.iter().map(ToString::to_string));

@@ -52,7 +52,7 @@ const CONFIG: &str = r#"
     bind = "127.0.0.1:0"
     keys = [
         { key = "watcher", secret = "watching", role = "viewer" },
-        { key = "runner", secret = "running", role = "operator" },
+        { key = "runner", secret = "running!", role = "operator" },
         { key = "chief", secret = "chiefing", role = "administrator" },
     ]
     [connectors.files]
@@ -81,7 +81,7 @@ fn roles_may_what_they_are_for_and_nobody_else_anything() {
             "{login} {path}"
         );
     }
-    let (watcher, runner, chief) = (basic("watcher", "watching"), basic("runner", "running"), basic("chief", "chiefing"));
+    let (watcher, runner, chief) = (basic("watcher", "watching"), basic("runner", "running!"), basic("chief", "chiefing"));
     for (login, method, path, body, expect) in [
         (&watcher, "GET", "/api/v5/rules", "", 200),
         (&watcher, "POST", "/api/v5/actions/lines/pause", "", 403),
@@ -121,6 +121,14 @@ fn roles_may_what_they_are_for_and_nobody_else_anything() {
     assert_eq!((code, serde_json::from_str::<Value>(&out).expect("JSON")), (Some(0), json!([{"username": "eve", "role": "operator"}])));
     assert_eq!(run(&["ctl", "admins", "remove", "eve", "--data", data]).0, Some(0));
     assert_eq!(ask(&broker, "GET", "/api/v5/nodes", &basic("eve", "another one"), "").status, 401);
+    // A key that is known to too many gets another secret, without a restart.
+    std::fs::write(folder.path().join("hookline.toml"), CONFIG.replace("\"running!\"", "\"running on\"")).expect("written");
+    let (code, out, error) = run(&["ctl", "reload", "--data", data]);
+    assert!(code == Some(0) && out.contains("access     api"), "{out}{error}");
+    assert_eq!(ask(&broker, "GET", "/api/v5/nodes", &runner, "").status, 401);
+    assert_eq!(ask(&broker, "GET", "/api/v5/nodes", &basic("runner", "running on"), "").status, 200);
+    let elsewhere = format!("{chief}\r\nOrigin: http://evil.example.com");
+    assert_eq!(ask(&broker, "POST", "/api/v5/configs/reload", &elsewhere, "").status, 403, "no page of another origin");
     let log = broker.log();
     assert!(log.contains("a request by the API") && log.contains("\"user\":\"runner\""), "changes are logged: {log}");
     for secret in ["watching", "long enough", "another one", token["token"].as_str().expect("a token")] {
@@ -179,6 +187,39 @@ fn clients_are_listed_shown_and_kicked_also_those_that_rest() {
     assert!(broker.stop().success());
     let broker = Broker::start(folder.path(), CONFIG);
     assert!(!broker.connect(&v5("away").persistent(3600)).session_present(), "it is gone from the store, too");
+    assert!(broker.stop().success());
+}
+
+#[test]
+fn what_is_published_by_the_api_is_as_safe_as_from_a_client() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = Broker::start(folder.path(), CONFIG);
+    let (watcher, runner) = (basic("watcher", "watching"), basic("runner", "running!"));
+    let mut away = broker.connect(&Options::new("away").version(Version::V5).persistent(3600));
+    away.subscribe(&[("t", QoS::AtLeastOnce)]).expect("subscribed");
+    away.disconnect().expect("leaves");
+    let publish = |login: &str, path: &str, body: Value| ask(&broker, "POST", path, login, &body.to_string());
+    assert_eq!(publish(&watcher, "/api/v5/publish", json!({"topic": "t"})).status, 403);
+    let first = json!({"topic": "t", "payload": "{\"n\": 1}", "properties": {"user_properties": {"by": "api"}}});
+    let answer = publish(&runner, "/api/v5/publish", first);
+    assert!(answer.status == 200 && answer.json()["reason_code"] == 0, "{}", answer.body);
+    assert_eq!(publish(&runner, "/api/v5/publish", json!({"topic": "nobody"})).json()["reason_code"], 16);
+    for wrong in
+        [json!({"topic": "a/#"}), json!({"topic": "t", "qos": 7}), json!({"topic": "$SYS/x"}), json!({"topic": (["/"; 200].concat())})]
+    {
+        assert_eq!(publish(&runner, "/api/v5/publish", wrong.clone()).status, 400, "{wrong}");
+    }
+    assert_eq!(publish(&runner, "/api/v5/publish", json!({"topick": "t"})).status, 422);
+    let many: Vec<Value> = (2..=50).map(|n| json!({"topic": "t", "payload": format!("{{\"n\": {n}}}"), "qos": 1})).collect();
+    assert_eq!(publish(&runner, "/api/v5/publish/bulk", json!(many)).json().as_array().map(Vec::len), Some(49));
+    // What was answered outlives a kill.
+    broker.kill();
+    let broker = Broker::start(folder.path(), CONFIG);
+    let mut back = broker.connect(&Options::new("away").version(Version::V5).persistent(3600));
+    for n in 1..=50 {
+        let message = back.receive(LIMIT).expect("connected").expect("it is there");
+        assert_eq!(message.payload, format!("{{\"n\": {n}}}").as_bytes());
+    }
     assert!(broker.stop().success());
 }
 

@@ -28,3 +28,22 @@ fn every_example_configuration_is_valid() {
         assert_eq!(code, Some(0), "{error}\n{example}");
     }
 }
+
+#[test]
+fn shells_complete_commands_and_each_has_a_page() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (code, script, _) = run(&["completions", "bash"]);
+    let file = folder.path().join("hookline.bash");
+    std::fs::write(&file, script).expect("written");
+    let completes = format!(
+        "source {}; COMP_WORDS=(hookline ctl re) COMP_CWORD=2; _hookline hookline re ctl; echo \"${{COMPREPLY[@]}}\"",
+        file.display()
+    );
+    let output = std::process::Command::new("bash").args(["-c", &completes]).output().expect("bash runs");
+    let words = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(code == Some(0) && words.contains("reload") && words.contains("resume"), "{words}{}", String::from_utf8_lossy(&output.stderr));
+    let pages = folder.path().join("man");
+    assert_eq!(run(&["man", pages.to_str().expect("UTF-8")]).0, Some(0));
+    let page = std::fs::read_to_string(pages.join("hookline-dlq-edit.1")).expect("there is one for each command");
+    assert!(page.contains("merge patch"), "{page}");
+}

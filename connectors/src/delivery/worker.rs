@@ -69,7 +69,7 @@ impl Worker {
         let mut waiting = VecDeque::new();
         loop {
             self.while_paused().await;
-            if self.is_stopping() {
+            if self.is_stopping() && (waiting.is_empty() || !self.sink.has_begun()) {
                 return;
             }
             if !self.connected {
@@ -90,12 +90,16 @@ impl Worker {
                     }
                 }
             }
-            while let Ok(handed) = self.work.try_recv() {
+            // At the end what it has begun with is finished, and nothing new begun: it would come again at the next start.
+            let ends = self.is_stopping();
+            while let Some(handed) = self.work.try_recv().ok().filter(|_| !ends) {
                 waiting.push_back(handed);
             }
             let Some(batch) = self.gather(&mut waiting) else { continue };
-            self.sink.announce(&batch.records);
-            waiting.iter().for_each(|handed| self.sink.announce(&handed.records));
+            if !ends {
+                self.sink.announce(&batch.records);
+                waiting.iter().for_each(|handed| self.sink.announce(&handed.records));
+            }
             if !self.settle(&batch.records).await {
                 return;
             }
@@ -146,7 +150,7 @@ impl Worker {
         let mut parts: Vec<&[Record]> = batch.chunks(self.sink.records_max().max(1)).rev().collect();
         while let Some(part) = parts.last().copied() {
             self.while_paused().await;
-            if self.is_stopping() {
+            if self.is_stopping() && !self.sink.has_begun() {
                 return false;
             }
             if !self.connected {

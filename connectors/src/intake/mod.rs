@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::connector::Failure;
 use crate::delivery::{ActionState, Backoff};
-pub(crate) use inlet::{Answer, Inlet, Message};
+pub use inlet::{Inlet, Message, Published};
 
 /// How long the end waits for a source.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);

@@ -103,6 +103,10 @@ impl Sink for KafkaSink {
         }
     }
 
+    fn has_begun(&self) -> bool {
+        !self.under_way.is_empty()
+    }
+
     fn deliver<'a>(&'a mut self, records: &'a [Record]) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
             let delivered = match self.produce(records) {

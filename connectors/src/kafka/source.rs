@@ -17,7 +17,7 @@ use tokio::task::spawn_blocking;
 use super::client::{self, Security};
 use super::config::Connector;
 use crate::connector::Failure;
-use crate::intake::{Answer, Inlet, Message, Report, Source};
+use crate::intake::{Inlet, Message, Published, Report, Source};
 use crate::kind::{PARAMETERS, SettingsError, template};
 
 /// How long the cluster may take to say that it is there.
@@ -125,8 +125,8 @@ impl KafkaSource {
             tokio::select! {
                 answer = inlet.answer(), if !under_way.is_empty() => {
                     match answer? {
-                        Answer::Taken => report.published(),
-                        Answer::Rejected(reason) => report.rejected("a message of Kafka", reason.name()),
+                        Published::Taken(_) => report.published(),
+                        Published::Rejected(reason) => report.rejected("a message of Kafka", reason.name()),
                     }
                     if let Some((topic, partition, offset)) = under_way.pop_front() {
                         store(consumer, &topic, partition, offset);

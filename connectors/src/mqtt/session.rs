@@ -44,12 +44,12 @@ pub(crate) enum Incoming {
 
 /// A message that goes out.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Outgoing {
-    pub(crate) topic: String,
-    pub(crate) payload: Vec<u8>,
-    pub(crate) qos: QoS,
-    pub(crate) retain: bool,
-    pub(crate) properties: Properties,
+pub struct Outgoing {
+    pub topic: String,
+    pub payload: Vec<u8>,
+    pub qos: QoS,
+    pub retain: bool,
+    pub properties: Properties,
 }
 
 /// What the server takes.

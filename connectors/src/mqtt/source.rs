@@ -12,7 +12,7 @@ use super::client::{FROM, Server};
 use super::config::Intake;
 use super::session::{Arrived, Incoming, Session};
 use crate::connector::Failure;
-use crate::intake::{Answer, Inlet, Message, Report, Source};
+use crate::intake::{Inlet, Message, Published, Report, Source};
 use crate::kind::{PARAMETERS, SettingsError, template};
 
 pub(super) struct MqttSource {
@@ -56,8 +56,8 @@ impl MqttSource {
             tokio::select! {
                 answer = inlet.answer(), if !under_way.is_empty() => {
                     match answer? {
-                        Answer::Taken => report.published(),
-                        Answer::Rejected(reason) => report.rejected("a message of the other server", reason.name()),
+                        Published::Taken(_) => report.published(),
+                        Published::Rejected(reason) => report.rejected("a message of the other server", reason.name()),
                     }
                     if let Some(Some((qos, packet_id))) = under_way.pop_front() {
                         acknowledge(&mut remote, qos, packet_id).await?;

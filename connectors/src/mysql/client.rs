@@ -46,6 +46,8 @@ pub(super) async fn open(options: &Opts, setup: &str) -> Result<(Conn, usize), F
     if !setup.trim().is_empty() {
         connection.query_drop(setup).await.map_err(unusable)?;
     }
+    // A statement by itself is a transaction, whatever the server or the setup says.
+    connection.query_drop("SET autocommit = 1").await.map_err(unusable)?;
     let packet: Option<usize> = connection.query_first("SELECT @@max_allowed_packet").await.map_err(unusable)?;
     let values_max = packet.map_or(usize::MAX, |packet| packet.saturating_sub(PACKET_OVERHEAD).max(packet / 2));
     Ok((connection, values_max))

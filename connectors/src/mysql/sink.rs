@@ -106,7 +106,7 @@ impl Sink for MysqlSink {
 
     fn deliver<'a>(&'a mut self, records: &'a [Record]) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
-            // When this call is given up, the connection goes with it, and the server takes back what was not committed.
+            // When this call is given up, the connection goes with it. What was not committed is taken back; a statement by itself may be done all the same.
             let mut connection = self.connection.take().ok_or_else(|| Failure::Reconnect("mysql: not connected".into()))?;
             let result = self.writer.write(&mut connection, records).await;
             if !matches!(result, Err(Failure::Reconnect(_))) {

@@ -84,7 +84,7 @@ impl Sink for PostgresSink {
 
     fn deliver<'a>(&'a mut self, records: &'a [Record]) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
-            // When this call is given up, the connection goes with it, and the server takes back what was not committed.
+            // When this call is given up, the connection goes with it. What was not committed is taken back; a statement by itself may be done all the same.
             let mut session = self.session.take().ok_or_else(not_connected)?;
             let result = self.write(&mut session, records).await;
             if !matches!(result, Err(Failure::Reconnect(_))) {

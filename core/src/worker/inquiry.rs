@@ -2,10 +2,14 @@
 
 use hookline_mqtt::ReasonCode;
 use hookline_mqtt::topic::Subscription;
+use hookline_schemas::QueueId;
 use serde_json::{Value, json};
 
+use super::resting::Understood;
 use super::{Outbox, Resident, Worker};
 use crate::observer::ClientFilter;
+use crate::session::Held;
+use crate::store::Error;
 
 fn time(ms: u64) -> Value {
     let time = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
@@ -13,8 +17,8 @@ fn time(ms: u64) -> Value {
 }
 
 impl Worker {
-    /// The identifiers of clients with a session here.
-    pub(crate) fn client_ids(&self, filter: &ClientFilter) -> Vec<String> {
+    /// Clients with a session here: their identifiers, with the queues of those that rest.
+    pub(crate) fn find_clients(&self, filter: &ClientFilter) -> Vec<(String, Option<QueueId>)> {
         let is_part = |part: &Option<String>, whole: &str| part.as_deref().is_none_or(|part| whole.contains(part));
         let residents = self.by_client.iter().filter_map(|(client_id, key)| Some((client_id, self.sessions.get(*key)?)));
         let residents = residents.filter(|(client_id, resident)| {
@@ -24,37 +28,52 @@ impl Worker {
             let is_so = filter.connected.is_none_or(|connected| resident.connection.is_some() == connected);
             has_name && has_part && is_so && is_part(&filter.like_client_id, client_id)
         });
-        let mut found: Vec<String> = residents.map(|(client_id, _)| client_id.to_string()).collect();
+        let mut found: Vec<_> = residents.map(|(client_id, _)| (client_id.to_string(), None)).collect();
         // Of those that rest only the identifier is at hand.
         if filter.username.is_none() && filter.like_username.is_none() && filter.connected != Some(true) {
             let resting = self.resting.iter().filter_map(|queue| self.shared.store.queue(*queue));
-            found.extend(resting.map(|queue| queue.name().to_owned()).filter(|client_id| is_part(&filter.like_client_id, client_id)));
+            let resting = resting.filter(|queue| is_part(&filter.like_client_id, queue.name()));
+            found.extend(resting.map(|queue| (queue.name().to_owned(), Some(queue.id()))));
         }
         found
     }
 
-    /// A client in the form that EMQX has. One that rests is told of in full where it is `wanted` by itself.
-    pub(crate) fn describe_client(&mut self, client_id: &str, wanted: bool) -> Option<Value> {
-        if wanted {
-            self.wake(client_id);
-        }
-        match self.by_client.get(client_id).and_then(|key| self.sessions.get(*key)) {
-            Some(resident) => Some(self.describe(resident)),
-            None => {
-                let mut resting = self.resting.iter().filter_map(|queue| self.shared.store.queue(*queue));
-                let queue = resting.find(|queue| queue.name() == client_id)?;
-                Some(json!({
-                    "clientid": client_id, "node": &*self.shared.node, "connected": false, "is_persistent": true, "durable": true,
-                    "mqueue_len": queue.ledger().pending,
-                }))
+    /// Clients that were found, in the form that EMQX has; of those that rest what is known without the store. Those that have gone since are left out.
+    pub(crate) fn describe_found(&self, found: &[(String, Option<QueueId>)]) -> Vec<Value> {
+        let describe = |(client_id, queue): &(String, Option<QueueId>)| {
+            if let Some(resident) = self.by_client.get(client_id.as_str()).and_then(|key| self.sessions.get(*key)) {
+                return Some(self.describe(resident));
             }
-        }
+            let queue = self.shared.store.queue((*queue)?)?;
+            Some(self.describe_resting(client_id, queue.ledger().pending))
+        };
+        found.iter().filter_map(describe).collect()
     }
 
-    fn wake(&mut self, client_id: &str) {
-        if let Err(error) = self.awaken(client_id) {
-            tracing::warn!(client = client_id, %error, "cannot read a session");
+    fn describe_resting(&self, client_id: &str, waiting: u64) -> Value {
+        json!({
+            "clientid": client_id, "node": &*self.shared.node, "connected": false, "is_persistent": true, "durable": true, "mqueue_len": waiting,
+        })
+    }
+
+    /// One client, in the form that EMQX has.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(crate) fn describe_client(&self, client_id: &str) -> Result<Option<Value>, Error> {
+        if let Some(resident) = self.by_client.get(client_id).and_then(|key| self.sessions.get(*key)) {
+            return Ok(Some(self.describe(resident)));
         }
+        let Some(Understood { client, state, queue, zone, subscriptions, .. }) = self.resting_client(client_id)? else { return Ok(None) };
+        let mut described = self.describe_resting(client_id, queue.ledger().pending);
+        described["zone"] = json!(&*client.zone);
+        described["mountpoint"] = json!(client.mountpoint);
+        described["expiry_interval"] = json!(state.expiry_secs);
+        described["created_at"] = time(state.created_at_ms);
+        described["disconnected_at"] = time(state.disconnected_at_ms);
+        described["subscriptions_cnt"] = json!(subscriptions.len());
+        described["subscriptions_max"] = json!(zone.limits.subscriptions_max);
+        Ok(Some(described))
     }
 
     fn describe(&self, resident: &Resident) -> Value {
@@ -101,11 +120,18 @@ impl Worker {
     }
 
     /// The subscriptions of a client in the form that EMQX has.
-    pub(crate) fn describe_subscriptions(&mut self, client_id: &str) -> Option<Vec<Value>> {
-        self.wake(client_id);
-        let resident = self.by_client.get(client_id).and_then(|key| self.sessions.get(*key))?;
-        let mut held: Vec<_> = resident.session.subscriptions.iter().collect();
-        held.sort_unstable_by_key(|(filter, _)| *filter);
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(crate) fn describe_subscriptions(&self, client_id: &str) -> Result<Option<Vec<Value>>, Error> {
+        let mut held: Vec<(Box<str>, Held)> = match self.by_client.get(client_id).and_then(|key| self.sessions.get(*key)) {
+            Some(resident) => resident.session.subscriptions.iter().map(|(filter, held)| (filter.clone(), *held)).collect(),
+            None => match self.resting_client(client_id)? {
+                Some(understood) => understood.subscriptions,
+                None => return Ok(None),
+            },
+        };
+        held.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         let described = held.into_iter().map(|(filter, held)| {
             json!({
                 "clientid": client_id,
@@ -115,16 +141,19 @@ impl Worker {
                 "nl": u8::from(held.options.no_local),
                 "rap": u8::from(held.options.retain_as_published),
                 "rh": held.options.retain_handling as u8,
-                "shared": matches!(Subscription::parse(filter), Some(Subscription::Shared { .. })),
+                "shared": matches!(Subscription::parse(&filter), Some(Subscription::Shared { .. })),
             })
         });
-        Some(described.collect())
+        Ok(Some(described.collect()))
     }
 
-    /// Ends a client's connection and its session.
-    pub(crate) fn kick(&mut self, client_id: &str) -> bool {
-        self.wake(client_id);
-        let Some(session) = self.by_client.get(client_id).copied() else { return false };
+    /// Ends a client's connection and its session. `false`: there is none.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(crate) fn kick(&mut self, client_id: &str) -> Result<bool, Error> {
+        self.awaken(client_id)?;
+        let Some(session) = self.by_client.get(client_id).copied() else { return Ok(false) };
         tracing::info!(client = client_id, "kicked out");
         if let Some(connection) = self.sessions.get(session).and_then(|resident| resident.connection.or(resident.arriving)) {
             self.close(connection, ReasonCode::AdministrativeAction, "kicked");
@@ -132,6 +161,6 @@ impl Worker {
         // One that does not outlive its connection has ended with it.
         self.publish_will(session);
         self.terminate(session, "kicked");
-        true
+        Ok(true)
     }
 }

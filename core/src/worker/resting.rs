@@ -38,13 +38,13 @@ impl Key {
 }
 
 /// A stored session with its parts understood.
-struct Understood {
-    client: Client,
-    state: StoredState,
+pub(super) struct Understood {
+    pub(super) client: Client,
+    pub(super) state: StoredState,
     place: StoredPlace,
-    queue: Arc<Queue>,
-    zone: Arc<Zone>,
-    subscriptions: Vec<(Box<str>, Held)>,
+    pub(super) queue: Arc<Queue>,
+    pub(super) zone: Arc<Zone>,
+    pub(super) subscriptions: Vec<(Box<str>, Held)>,
     received: Vec<u16>,
 }
 
@@ -105,18 +105,24 @@ impl Worker {
         }
     }
 
+    /// What the store has of a client whose session rests.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(super) fn resting_client(&self, client_id: &str) -> Result<Option<Understood>, Error> {
+        if self.resting.is_empty() || self.by_client.contains_key(client_id) {
+            return Ok(None);
+        }
+        let stored = self.shared.store.session(client_id)?;
+        Ok(stored.and_then(|stored| self.understand(stored)).filter(|understood| self.resting.contains(&understood.queue.id())))
+    }
+
     /// Reads the session of a client, where it rests.
     ///
     /// # Errors
     /// The store cannot be read.
     pub(super) fn awaken(&mut self, client_id: &str) -> Result<(), Error> {
-        if self.resting.is_empty() || self.by_client.contains_key(client_id) {
-            return Ok(());
-        }
-        let Some(stored) = self.shared.store.session(client_id)? else { return Ok(()) };
-        let Some(understood) = self.understand(stored).filter(|understood| self.resting.contains(&understood.queue.id())) else {
-            return Ok(());
-        };
+        let Some(understood) = self.resting_client(client_id)? else { return Ok(()) };
         self.resting.remove(&understood.queue.id());
         let rested = Address { worker: self.number, session: Key::of_resting(understood.queue.id()) };
         let filters = understood.subscriptions.iter().map(|(filter, _)| format!("{}{filter}", understood.place.mountpoint));

@@ -28,6 +28,7 @@ pub(crate) enum Code {
     NotMatch,
     Unauthorized,
     NotAllowed,
+    Busy,
     InternalError,
 }
 
@@ -66,6 +67,7 @@ impl IntoResponse for Problem {
             Code::NotMatch => StatusCode::PRECONDITION_FAILED,
             Code::Unauthorized => StatusCode::UNAUTHORIZED,
             Code::NotAllowed => StatusCode::FORBIDDEN,
+            Code::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Code::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
         };
         (status, Json(self)).into_response()

@@ -1,9 +1,11 @@
 //! Who may use the API over the network: people with a password, who are in the store, and programs with a key, which are in the configuration.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, Method, header};
@@ -12,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hookline_access::{hash, verify};
-use hookline_schemas::config::{Api as Settings, ApiKey, PasswordHash, Role};
+use hookline_schemas::config::{Api as Settings, PasswordHash, Role};
 use hookline_schemas::ports::{QueueError, StateStore};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -27,8 +29,15 @@ use super::{Code, Problem, Shared};
 const PREFIX: &[u8] = b"api/user/";
 /// How long a token is good for after it was used last.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
-/// Tokens at a time; then the one that was used longest ago goes.
-const TOKENS_MAX: usize = 1000;
+/// Tokens of one person at a time; then the one that was used longest ago goes.
+const TOKENS_MAX: usize = 20;
+/// Passwords that wait to be looked at; who comes then is told to come again.
+const WAITING_MAX: usize = 16;
+/// Bytes of a name, and of a password.
+const NAME_MAX: usize = 256;
+const PASSWORD_MAX: usize = 1024;
+/// Characters of a password, and of a key's secret, at least.
+const PASSWORD_MIN: usize = 8;
 /// The pause before a refusal: guessing must be slow.
 const REFUSAL_PAUSE: Duration = Duration::from_millis(500);
 /// The name that the first start makes.
@@ -51,12 +60,17 @@ struct Stored {
 /// The people and keys.
 pub(crate) struct Logins {
     store: Arc<dyn StateStore>,
-    keys: Vec<ApiKey>,
-    metrics_open: bool,
+    settings: ArcSwap<Settings>,
     /// By the SHA-256 of the token, or of a name and password that was found right: hashing a password anew for each request would be a load.
     tokens: Mutex<HashMap<[u8; 32], (Person, Instant)>>,
+    /// How often somebody was changed or removed: what was proven meanwhile is not remembered.
+    changes: AtomicU64,
     /// Passwords are hashed one at a time.
-    hashing: Semaphore,
+    hashing: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    refused: AtomicU64,
+    /// What stands for the hash of somebody who is not there, so that looking takes as long.
+    nobody: OnceLock<String>,
 }
 
 impl std::fmt::Debug for Logins {
@@ -65,10 +79,53 @@ impl std::fmt::Debug for Logins {
     }
 }
 
+/// One that waits for a password to be looked at. It counts until it is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What is wrong with the settings.
+pub(crate) fn check(settings: &Settings) -> Vec<String> {
+    let mut errors = Vec::new();
+    for (place, key) in settings.keys.iter().enumerate() {
+        if key.key.is_empty() || key.key.len() > NAME_MAX || key.key.contains([':', '\n']) {
+            errors.push(format!("api.keys[{place}].key: must have 1 to {NAME_MAX} bytes, and no colon among them"));
+        }
+        if settings.keys[..place].iter().any(|other| other.key == key.key) {
+            errors.push(format!("api.keys[{place}].key: there is another \"{}\"", key.key));
+        }
+        if key.secret.chars().count() < PASSWORD_MIN || key.secret.len() > PASSWORD_MAX {
+            errors
+                .push(format!("api.keys[{place}].secret: must have {PASSWORD_MIN} characters at least, and {PASSWORD_MAX} bytes at most"));
+        }
+    }
+    errors
+}
+
 impl Logins {
     pub(crate) fn new(store: Arc<dyn StateStore>, settings: &Settings) -> Logins {
-        let (keys, metrics_open) = (settings.keys.clone(), settings.metrics_open);
-        Logins { store, keys, metrics_open, tokens: Mutex::default(), hashing: Semaphore::new(1) }
+        Logins {
+            store,
+            settings: ArcSwap::from_pointee(settings.clone()),
+            tokens: Mutex::default(),
+            changes: AtomicU64::new(0),
+            hashing: Arc::new(Semaphore::new(1)),
+            waiting: AtomicUsize::new(0),
+            refused: AtomicU64::new(0),
+            nobody: OnceLock::new(),
+        }
+    }
+
+    /// Goes by other settings from now on.
+    pub(crate) fn change(&self, settings: &Settings) {
+        let before = self.settings.swap(Arc::new(settings.clone()));
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        // Tokens that came by a key end with it.
+        self.tokens.lock().retain(|_, (person, _)| !before.keys.iter().any(|key| key.key == person.name));
     }
 
     /// Everybody in the store, by name.
@@ -84,11 +141,12 @@ impl Logins {
 
     /// Adds somebody, or sets another password and role.
     pub(crate) fn set(&self, name: &str, password: &str, role: Role) -> Result<(), Problem> {
-        if name.is_empty() || name.len() > 256 || name.contains(|c: char| c.is_control() || c == ':') {
-            return Err(Problem::new(Code::BadRequest, "a name has 1 to 256 characters, and no colon among them"));
+        let refuse = |problem: String| Err(Problem::new(Code::BadRequest, problem));
+        if name.is_empty() || name.len() > NAME_MAX || name.contains(|c: char| c.is_control() || c == ':') {
+            return refuse(format!("a name has 1 to {NAME_MAX} bytes, and no colon among them"));
         }
-        if password.len() < 8 {
-            return Err(Problem::new(Code::BadRequest, "a password has 8 characters at least"));
+        if password.chars().count() < PASSWORD_MIN || password.len() > PASSWORD_MAX {
+            return refuse(format!("a password has {PASSWORD_MIN} characters at least, and {PASSWORD_MAX} bytes at most"));
         }
         let hash = hash(password.as_bytes()).map_err(|error| Problem::new(Code::BadRequest, error.to_string()))?;
         let stored = serde_json::to_vec(&Stored { hash, role }).map_err(|error| Problem::new(Code::InternalError, error.to_string()))?;
@@ -106,7 +164,8 @@ impl Logins {
 
     fn keep(&self, name: &str, value: Option<&[u8]>) -> Result<(), Problem> {
         let kept = self.store.keep(&[PREFIX, name.as_bytes()].concat(), value);
-        // What was proven by an older password does not count any more.
+        // What was proven by an older password does not count any more, also what is being proven now.
+        self.changes.fetch_add(1, Ordering::SeqCst);
         self.tokens.lock().retain(|_, (person, _)| person.name != name);
         kept.map_err(|error| Problem::new(Code::InternalError, error.to_string()))
     }
@@ -123,18 +182,17 @@ impl Logins {
     }
 
     /// Whoever a request comes from; `None`: nobody that is known.
-    async fn who(&self, headers: &HeaderMap) -> Option<Person> {
-        let given = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-        let (scheme, given) = given.split_once(' ')?;
+    async fn who(&self, headers: &HeaderMap) -> Result<Option<Person>, Problem> {
+        let given = headers.get(header::AUTHORIZATION).and_then(|given| given.to_str().ok()).and_then(|given| given.split_once(' '));
+        let Some((scheme, given)) = given else { return Ok(None) };
         if scheme.eq_ignore_ascii_case("bearer") {
-            return self.known(Sha256::digest(given.trim()).into());
+            return Ok(self.known(Sha256::digest(given.trim()).into()));
         }
-        if !scheme.eq_ignore_ascii_case("basic") {
-            return None;
+        let decoded = STANDARD.decode(given.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"));
+        match decoded.and_then(|given| String::from_utf8(given).ok()).as_deref().and_then(|given| given.split_once(':')) {
+            Some((name, password)) => self.prove(name, password).await,
+            None => Ok(None),
         }
-        let given = String::from_utf8(STANDARD.decode(given.trim()).ok()?).ok()?;
-        let (name, password) = given.split_once(':')?;
-        self.prove(name, password).await
     }
 
     /// What a token, or a name and password, was found to stand for not long ago.
@@ -150,45 +208,72 @@ impl Logins {
         Some(person.clone())
     }
 
-    fn remember(&self, digest: [u8; 32], person: &Person) {
+    /// `changes` is how often somebody had been changed before it was proven.
+    fn remember(&self, digest: [u8; 32], person: &Person, changes: u64) {
         let mut tokens = self.tokens.lock();
+        if self.changes.load(Ordering::SeqCst) != changes {
+            return;
+        }
         let now = Instant::now();
         tokens.retain(|_, (_, until)| *until >= now);
-        if tokens.len() >= TOKENS_MAX
-            && let Some(oldest) = tokens.iter().min_by_key(|(_, (_, until))| *until).map(|(digest, _)| *digest)
+        let own = || tokens.iter().filter(|(_, (other, _))| other.name == person.name);
+        if own().count() >= TOKENS_MAX
+            && let Some(oldest) = own().min_by_key(|(_, (_, until))| *until).map(|(digest, _)| *digest)
         {
             tokens.remove(&oldest);
         }
         tokens.insert(digest, (person.clone(), now + TOKEN_LIFETIME));
     }
 
-    async fn prove(&self, name: &str, password: &str) -> Option<Person> {
+    async fn prove(&self, name: &str, password: &str) -> Result<Option<Person>, Problem> {
+        if name.len() > NAME_MAX || password.len() > PASSWORD_MAX {
+            return Ok(None);
+        }
         // Of equal length, so that the time of the comparison says nothing.
         let digest = |text: &str| -> [u8; 32] { Sha256::digest(text).into() };
-        if let Some(key) = self.keys.iter().find(|key| key.key == name) {
-            return (digest(&key.secret) == digest(password)).then(|| Person { name: name.to_owned(), role: key.role });
+        if let Some(key) = self.settings.load().keys.iter().find(|key| key.key == name) {
+            return Ok((digest(&key.secret) == digest(password)).then(|| Person { name: name.to_owned(), role: key.role }));
         }
         let together = digest(&format!("{name}:{password}"));
         if let Some(person) = self.known(together) {
-            return Some(person);
+            return Ok(Some(person));
         }
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING_MAX {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(Problem::new(Code::Busy, "too many want to come in at a time; try again"));
+        }
+        let _waiting = Waiting(&self.waiting);
+        let changes = self.changes.load(Ordering::SeqCst);
         // The semaphore is never closed.
-        let _one = self.hashing.acquire().await;
-        let mut found = self.store.load(&[PREFIX, name.as_bytes()].concat()).ok()?;
-        found.retain(|(key, _)| key[PREFIX.len()..] == *name.as_bytes());
-        let stored = found.first().and_then(|(_, value)| serde_json::from_slice::<Stored>(value).ok());
-        // Somebody who is not there takes as long as somebody who is.
-        let Stored { hash: known, role } =
-            stored.unwrap_or_else(|| Stored { hash: hash(b"nobody").unwrap_or_default(), role: Role::Viewer });
-        let (given, is_there) = (password.to_owned(), !found.is_empty());
-        let is_right =
-            tokio::task::spawn_blocking(move || verify(&PasswordHash::default(), given.as_bytes(), &known, "") == Ok(true)).await;
-        if !is_there || !is_right.unwrap_or(false) {
-            return None;
+        let Ok(one) = Arc::clone(&self.hashing).acquire_owned().await else { return Ok(None) };
+        let (store, given, wanted) = (Arc::clone(&self.store), password.to_owned(), [PREFIX, name.as_bytes()].concat());
+        let nobody = self.nobody.get().cloned();
+        let looked = tokio::task::spawn_blocking(move || {
+            // Whoever has asked may be gone; the next one waits all the same.
+            let _one = one;
+            let found = store.load(&wanted).unwrap_or_default().into_iter().find(|(key, _)| *key == wanted);
+            let stored = found.and_then(|(_, value)| serde_json::from_slice::<Stored>(&value).ok());
+            // Somebody who is not there takes as long as somebody who is.
+            let nobody = nobody.unwrap_or_else(|| hash(b"nobody").unwrap_or_default());
+            let known = stored.as_ref().map_or(nobody.as_str(), |stored| stored.hash.as_str());
+            let is_right = verify(&PasswordHash::default(), given.as_bytes(), known, "") == Ok(true);
+            (stored.map(|stored| stored.role).filter(|_| is_right), nobody)
+        });
+        let (role, nobody) = looked.await.map_err(|error| Problem::new(Code::InternalError, error.to_string()))?;
+        self.nobody.get_or_init(|| nobody);
+        let person = role.map(|role| Person { name: name.to_owned(), role });
+        if let Some(person) = &person {
+            self.remember(together, person, changes);
         }
-        let person = Person { name: name.to_owned(), role };
-        self.remember(together, &person);
-        Some(person)
+        Ok(person)
+    }
+
+    /// Tells of a refusal: the first ones, and then ever more rarely.
+    fn refused(&self, how: &str) {
+        let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
+        if refused.is_power_of_two() {
+            tracing::warn!(target: "audit", how, refused, "somebody was refused by the API");
+        }
     }
 }
 
@@ -202,7 +287,9 @@ fn random() -> Result<String, Problem> {
 /// Whether a role may do that.
 fn may(role: Role, method: &Method, path: &str) -> bool {
     let looks = matches!(*method, Method::GET | Method::HEAD);
-    let is_guarded = ["/users", "/authentication", "/authorization", "/configs"].iter().any(|guarded| path.starts_with(guarded));
+    // A backup has everything in it, and goes wherever the request says.
+    let is_guarded =
+        ["/users", "/authentication", "/authorization", "/configs", "/store/backup"].iter().any(|guarded| path.starts_with(guarded));
     match role {
         Role::Administrator => true,
         Role::Operator => looks || !is_guarded,
@@ -210,22 +297,35 @@ fn may(role: Role, method: &Method, path: &str) -> bool {
     }
 }
 
+/// Whether a browser says that the page of somebody else has made it send this: what it remembers of a login is not for that page.
+fn is_from_elsewhere(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let origin = text("origin").map(|origin| origin.rsplit_once("://").map_or(origin, |(_, host)| host));
+    text("sec-fetch-site") == Some("cross-site") || origin.is_some_and(|origin| text("host") != Some(origin))
+}
+
 /// Lets requests through whose sender may; those that change something are logged.
 pub(super) async fn guard(State(logins): State<Arc<Logins>>, request: Request, next: Next) -> Response {
     let whole = request.uri().path();
-    let is_open = matches!(whole, "/api/v5/status" | "/api/v5/login")
-        || logins.metrics_open && matches!(whole, "/metrics" | "/api/v5/prometheus/stats");
+    let metrics_open = logins.settings.load().metrics_open;
+    let is_open =
+        matches!(whole, "/api/v5/status" | "/api/v5/login") || metrics_open && matches!(whole, "/metrics" | "/api/v5/prometheus/stats");
     let path = whole.strip_prefix("/api/v5").unwrap_or(whole).to_owned();
+    if !matches!(*request.method(), Method::GET | Method::HEAD) && is_from_elsewhere(request.headers()) {
+        return Problem::new(Code::NotAllowed, "a page of another origin may not do that").into_response();
+    }
     if is_open {
         return next.run(request).await;
     }
-    let Some(person) = logins.who(request.headers()).await else {
-        tokio::time::sleep(REFUSAL_PAUSE).await;
-        let problem = Problem::new(
-            Code::Unauthorized,
-            "who are you? Come with a name and password, a key and its secret, or a token of POST /api/v5/login",
-        );
-        return ([(header::WWW_AUTHENTICATE, "Basic realm=\"hookline\"")], problem).into_response();
+    let person = match logins.who(request.headers()).await {
+        Ok(Some(person)) => person,
+        Ok(None) => {
+            logins.refused("a request");
+            tokio::time::sleep(REFUSAL_PAUSE).await;
+            let problem = "who are you? Come with a name and password, a key and its secret, or a token of POST /api/v5/login";
+            return ([(header::WWW_AUTHENTICATE, "Basic realm=\"hookline\"")], Problem::new(Code::Unauthorized, problem)).into_response();
+        }
+        Err(problem) => return problem.into_response(),
     };
     let method = request.method().clone();
     if !may(person.role, &method, &path) {
@@ -286,13 +386,14 @@ pub(super) struct Token {
 /// POST /login
 pub(super) async fn post_login(State(shared): State<Shared>, Json(given): Json<Given>) -> Answer<Token> {
     let logins = &shared.logins;
-    let Some(person) = logins.prove(&given.username, &given.password).await else {
+    let changes = logins.changes.load(Ordering::SeqCst);
+    let Some(person) = logins.prove(&given.username, &given.password).await? else {
+        logins.refused("a login");
         tokio::time::sleep(REFUSAL_PAUSE).await;
-        tracing::warn!(target: "audit", user = given.username, "a login to the API was refused");
         return Err(Problem::new(Code::Unauthorized, "the name or the password is wrong"));
     };
     let token = random()?;
-    logins.remember(Sha256::digest(&token).into(), &person);
+    logins.remember(Sha256::digest(&token).into(), &person, changes);
     tracing::info!(target: "audit", user = person.name, "has logged in to the API");
     Ok(Json(Token { token, version: env!("CARGO_PKG_VERSION"), role: person.role }))
 }
@@ -318,6 +419,33 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_page_of_another_origin_is_told_from_ours() {
+        let headers = |all: &[(&'static str, &'static str)]| {
+            all.iter()
+                .map(|(name, value)| (header::HeaderName::from_static(name), header::HeaderValue::from_static(value)))
+                .collect::<HeaderMap>()
+        };
+        assert!(!is_from_elsewhere(&headers(&[("host", "h:1")])));
+        assert!(!is_from_elsewhere(&headers(&[("host", "h:1"), ("origin", "http://h:1"), ("sec-fetch-site", "same-origin")])));
+        assert!(is_from_elsewhere(&headers(&[("host", "h:1"), ("origin", "http://evil")])));
+        assert!(is_from_elsewhere(&headers(&[("host", "h:1"), ("origin", "null")])));
+        assert!(is_from_elsewhere(&headers(&[("host", "h:1"), ("sec-fetch-site", "cross-site")])));
+    }
+
+    #[test]
+    fn what_is_wrong_with_keys_is_told() {
+        let settings: Settings = serde_json::from_str(
+            r#"{"keys": [{"key": "a", "secret": "long enough"}, {"key": "a", "secret": ""}, {"key": "b:c", "secret": "long enough"}]}"#,
+        )
+        .expect("read");
+        let errors = check(&settings);
+        assert!(
+            errors.len() == 3 && errors[0].contains("another") && errors[1].contains("secret") && errors[2].contains("colon"),
+            "{errors:?}"
+        );
+    }
+
+    #[test]
     fn roles_may_what_they_are_for() {
         let post = Method::POST;
         for (role, users, pause, look) in
@@ -325,6 +453,7 @@ mod tests {
         {
             assert_eq!(may(role, &post, "/users"), users, "{role:?}");
             assert_eq!(may(role, &Method::DELETE, "/authorization/cache"), users, "{role:?}");
+            assert_eq!(may(role, &post, "/store/backup"), users, "{role:?}");
             assert_eq!(may(role, &post, "/actions/a/pause"), pause, "{role:?}");
             assert_eq!(may(role, &Method::GET, "/clients"), look, "{role:?}");
         }

@@ -7,7 +7,9 @@ mod answer;
 pub(crate) mod dead_letters;
 mod login;
 mod monitor;
+mod network;
 mod prometheus;
+mod publish;
 mod reload;
 pub(crate) mod rule_metrics;
 mod rules;
@@ -35,8 +37,9 @@ pub(crate) use access::Clients;
 pub(crate) use actions::is_paused;
 use answer::Answer;
 pub(crate) use answer::{Code, Problem};
-pub(crate) use login::{FIRST, Logins, NewPerson, PersonInfo};
+pub(crate) use login::{FIRST, Logins, NewPerson, PersonInfo, check};
 pub(crate) use monitor::Page;
+pub(crate) use publish::Publisher;
 pub(crate) use running::Running;
 
 /// How long the end waits for requests that are under way.
@@ -61,6 +64,7 @@ pub(crate) struct Parts {
     pub(crate) clients: Arc<Clients>,
     pub(crate) observer: Observer,
     pub(crate) logins: Arc<Logins>,
+    pub(crate) publisher: Arc<Publisher>,
 }
 
 /// What handlers work with.
@@ -72,6 +76,7 @@ struct Shared {
     clients: Arc<Clients>,
     observer: Observer,
     logins: Arc<Logins>,
+    publisher: Arc<Publisher>,
     /// Held by what reads or writes the whole store: one at a time.
     whole_store: Arc<tokio::sync::Mutex<()>>,
     /// The broker stops: what takes long is to end.
@@ -85,9 +90,9 @@ impl Api {
             tracing::warn!(problem, "commands (hookline ctl, hookline store, hookline dlq) cannot reach this broker: it has no socket");
         });
         let stopping = Arc::new(AtomicBool::new(false));
-        let Parts { store, running, reloads, clients, observer, logins } = parts;
+        let Parts { store, running, reloads, clients, observer, logins, publisher } = parts;
         let (whole_store, stopped_by) = (Arc::default(), Arc::clone(&stopping));
-        let shared = Shared { store, running, reloads, clients, observer, logins, whole_store, stopping: stopped_by };
+        let shared = Shared { store, running, reloads, clients, observer, logins, publisher, whole_store, stopping: stopped_by };
         let stop = watch::Sender::new(false);
         let mut served = Vec::new();
         let mut file = None;
@@ -97,7 +102,7 @@ impl Api {
         }
         if let Some(listener) = network {
             let guarded = middleware::from_fn_with_state(Arc::clone(&shared.logins), login::guard);
-            served.push(serve(listener, router(shared).layer(guarded), &stop));
+            served.push(serve(network::Bounded::new(listener), router(shared).layer(guarded), &stop));
         }
         Api { served, stop, stopping, _file: file }
     }
@@ -181,6 +186,8 @@ fn router(shared: Shared) -> Router {
         .route("/clients", get(monitor::get_clients))
         .route("/clients/{clientid}", get(monitor::get_client).delete(monitor::delete_client))
         .route("/clients/{clientid}/subscriptions", get(monitor::get_subscriptions))
+        .route("/publish", post(publish::post))
+        .route("/publish/bulk", post(publish::post_bulk))
         .route("/login", post(login::post_login))
         .route("/users", get(login::get_people).post(login::post_person))
         .route("/users/{username}", delete(login::delete_person))

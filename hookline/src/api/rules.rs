@@ -69,6 +69,7 @@ pub(super) async fn get_events(State(shared): State<Shared>) -> Json<Value> {
 fn test(node: &str, body: &[u8]) -> Result<Value, Problem> {
     let TestRequest { sql, context } = read(body)?;
     let statement = compile(&sql)?;
+    refuse_changes(&sql)?;
     let columns = statement.complete(&context, node, now_ms()).map_err(bad_request)?;
     if !statement.matches_event(&columns) {
         return Err(Problem::new(Code::NotMatch, "FROM does not select the event"));
@@ -81,15 +82,20 @@ fn test(node: &str, body: &[u8]) -> Result<Value, Problem> {
     }
 }
 
+fn refuse_changes(sql: &str) -> Result<(), Problem> {
+    if Statement::changes_state(sql) {
+        return Err(bad_request(
+            "kv_store_put, kv_store_del, proc_dict_put and proc_dict_del would change what the rules of this broker read; \
+             try the statement without a broker, on a backup of the store",
+        ));
+    }
+    Ok(())
+}
+
 fn test_recorded(store: &Store, body: &[u8], stopping: &AtomicBool) -> Result<Answered, Problem> {
     let BacktestRequest { sql, from, to, limit } = read(body)?;
     let statement = compile(&sql)?;
-    if Statement::changes_state(&sql) {
-        return Err(bad_request(
-            "kv_store_put, kv_store_del, proc_dict_put and proc_dict_del would change what the rules of this broker read; \
-             run the back-test without a broker, on a backup of the store",
-        ));
-    }
+    refuse_changes(&sql)?;
     let now_ms = now_ms();
     let range = Range {
         from_ms: from.map_or(Ok(0), |from| from.millis("from", now_ms))?,

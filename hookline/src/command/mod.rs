@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use hookline_core::authentication::scram::{Hash, verifier};
 
 use crate::config::{self, Sources};
@@ -55,7 +55,7 @@ enum Command {
     Ctl(ctl::Arguments),
     /// Look after the store: check, figures, compaction, backup, restore. Works while the broker runs and while it does not
     Store(store::Arguments),
-    /// Look after the dead letters of an action: list, show, replay, purge. Works while the broker runs and while it does not
+    /// Look after the dead letters of an action: list, show, edit, replay, purge. Works while the broker runs and while it does not
     Dlq(dead_letter::Arguments),
     /// Make a SCRAM verifier of the password on standard input, for [scram.users]
     Scram {
@@ -65,6 +65,16 @@ enum Command {
         /// How often the password is hashed: more makes guessing, and each login of a client, slower
         #[arg(long, default_value = "4096")]
         iterations: std::num::NonZeroU32,
+    },
+    /// Print what completes commands in a shell: source <(hookline completions bash)
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write man pages, one for each command, into a folder
+    Man {
+        /// The folder; it is made where it is missing
+        folder: PathBuf,
     },
     /// Write the JSON Schemas of the configuration into a folder
     Schema {
@@ -112,6 +122,16 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             anyhow::ensure!(!password.is_empty(), "the password is empty");
             let hash = if method == "SCRAM-SHA-512" { Hash::Sha512 } else { Hash::Sha256 };
             println!("{}", verifier(hash, password, iterations));
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "hookline", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man { folder } => {
+            std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+            clap_mangen::generate_to(Arguments::command(), &folder).with_context(|| format!("cannot write into {}", folder.display()))?;
+            println!("man -l {}", folder.join("hookline.1").display());
             Ok(ExitCode::SUCCESS)
         }
         Command::Schema { folder } => {
