@@ -94,7 +94,7 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
         let mut live = Live::start(config.clone(), parts)?;
         let (reloads, mut wanted) = mpsc::channel(1);
         let running = Arc::new(ArcSwap::from_pointee(live.running()));
-        let (network, first) = open_api(&config, &logins).await?;
+        let (network, first) = open_api(&config, &origin, &logins).await?;
         let mut addresses = broker.addresses().to_vec();
         addresses.extend(network.as_ref().and_then(|network| Some(("api".to_owned(), network.local_addr().ok()?))));
         let parts = api::Parts {
@@ -208,11 +208,20 @@ async fn have_changed(secrets: &mut Secrets) -> bool {
     }
 }
 
-/// Listens for the API over the network, where that is wanted; the password of the administrator that this start has made.
-async fn open_api(config: &Config, logins: &Logins) -> anyhow::Result<(Option<TcpListener>, Option<String>)> {
+/// Listens for the API over the network, where that is wanted; the password of the administrator that this start has made. A second broker with the
+/// built-in configuration goes without it.
+async fn open_api(config: &Config, origin: &str, logins: &Logins) -> anyhow::Result<(Option<TcpListener>, Option<String>)> {
     let Some(bind) = config.api.bind else { return Ok((None, None)) };
-    let network =
-        TcpListener::bind(bind).await.with_context(|| format!("api.bind: cannot listen on {bind}; another address, or none, will do"))?;
+    let network = match TcpListener::bind(bind).await {
+        Ok(network) => network,
+        Err(error) if origin == config::BUILT_IN_NAME => {
+            tracing::warn!(%bind, %error, "the API over the network has no place to listen; api.bind names another");
+            return Ok((None, None));
+        }
+        Err(error) => {
+            return Err(error).with_context(|| format!("api.bind: cannot listen on {bind}; another address, or none, will do"));
+        }
+    };
     let first = if config.api.keys.is_empty() { logins.first().map_err(|problem| anyhow::anyhow!("{problem}"))? } else { None };
     Ok((Some(network), first))
 }

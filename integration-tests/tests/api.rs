@@ -272,6 +272,21 @@ fn the_first_start_makes_a_password_and_shows_it_once() {
     assert_eq!(ask(&broker, "GET", "/api/v5/nodes", &basic("admin", password), "").status, 200);
     assert!(!broker.log().contains(password), "and never logged");
     assert!(broker.stop().success());
+    // An address that is taken is told, and its owner is left alone.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let place = taken.local_addr().expect("an address");
+    let (code, _, error) = run(&[
+        "serve",
+        "--data",
+        folder.path().join("other").to_str().expect("UTF-8"),
+        "--config",
+        folder.path().join("hookline.toml").to_str().expect("UTF-8"),
+        "--set",
+        "listeners.tcp.default.bind=127.0.0.1:0",
+        "--set",
+        &format!("api.bind={place}"),
+    ]);
+    assert!(code == Some(1) && error.contains("api.bind: cannot listen on"), "{code:?} {error}");
     let broker = Broker::start(folder.path(), config);
     assert!(!broker.output().contains("log in as"), "the second start shows none");
     assert_eq!(ask(&broker, "GET", "/api/v5/nodes", &basic("admin", password), "").status, 200);
