@@ -12,6 +12,7 @@ mod file;
 mod guard;
 mod mosquitto;
 mod password;
+mod rights;
 mod rule;
 mod token;
 mod users;
@@ -35,7 +36,8 @@ use file::Watched;
 pub use guard::BackendStats;
 use guard::{Asks, Guard, Unanswered};
 pub use password::{HashError, hash, verify};
-use rule::{ClientRights, Group, Rule, Says};
+use rights::{ClientRights, Group, Says};
+use rule::Rule;
 pub use users::{BuiltIn, Subject, User};
 
 /// A condition over what is known of a client.

@@ -65,7 +65,7 @@ mod tests {
     use hookline_schemas::event::Access;
 
     use super::*;
-    use crate::rule::{Group, Says};
+    use crate::rights::{Group, Says};
 
     #[test]
     fn topics_before_the_first_user_are_for_clients_without_a_name() {

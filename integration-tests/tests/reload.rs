@@ -173,6 +173,28 @@ fn who_may_changes_while_clients_are_in() {
 }
 
 #[test]
+fn the_first_permissions_count_also_where_nobody_can_say_them_now() {
+    let server = Webhook::start(|_| Reply::Answer(500, "", String::new()));
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = Broker::start(folder.path(), "");
+    let mut client = broker.connect(&Options::new("first").version(Version::V5));
+    client.subscribe(&[("a", QoS::AtLeastOnce)]).expect("subscribed");
+    assert!(!client.publish("b", b"x", QoS::AtLeastOnce, false).expect("answered").is_error());
+    let source = format!(
+        "[connectors.hook]\ntype = \"http\"\nurl = \"http://{}\"\n[[authorization.sources]]\nname = \"asked\"\nconnector = \"hook\"\n\
+         parameters = {{ path = \"/may\", json = '{{\"topic\": \"${{topic}}\"}}' }}",
+        server.address()
+    );
+    write(folder.path(), &source);
+    let (code, _, error) = reload(folder.path());
+    assert_eq!(code, Some(0), "{error}");
+    eventually("it may not any more", LIMIT, || {
+        client.publish("b", b"x", QoS::AtLeastOnce, false).expect("answered").is_error().then_some(())
+    });
+    assert!(broker.stop().success());
+}
+
+#[test]
 fn a_secret_in_a_file_is_used_when_it_changes_and_never_logged() {
     let server = Webhook::start(|request| {
         let is_right = request.header("authorization") == "Bearer second-token";

@@ -52,6 +52,22 @@ fn column(sql: &str) -> Vec<String> {
 }
 
 #[test]
+fn what_is_confirmed_is_committed_also_where_the_server_does_not_commit_by_itself() {
+    let _server = services::stay();
+    let table = unique("readings");
+    let folder = tempfile::tempdir().expect("a folder");
+    let setup = format!("CREATE TABLE IF NOT EXISTS {table} (seq INT); SET autocommit = 0");
+    let sql = format!("INSERT INTO {table} (seq) VALUES (${{seq}})");
+    let broker = Broker::start(folder.path(), &config(&plain(), &setup, &sql, "payload.seq AS seq"));
+    publish_all(&mut broker.connect(&Options::new("c")), "r", (0..3).map(seq));
+    has_rows(&table, 3);
+    assert!(broker.stop().success());
+    assert_eq!(account(folder.path(), "readings"), [3, 0, 0]);
+    assert_eq!(mysql::value(&format!("SELECT count(*) FROM {table}")), "3");
+    mysql::query(&format!("DROP TABLE {table}"));
+}
+
+#[test]
 fn rows_keep_their_order_across_a_restart_and_come_once() {
     let _alone = services::may_stop();
     let table = unique("readings");

@@ -2,6 +2,7 @@
 //! away, hang, answer nonsense and come back.
 
 mod backends;
+mod directory;
 mod files;
 mod live;
 mod rates;

@@ -7,6 +7,7 @@ use hookline_integration_tests::broker::{Broker, binary, run, run_with_input};
 use hookline_integration_tests::services;
 
 use super::backends::{self, Backend};
+use super::directory;
 
 const CONCURRENT: usize = 200;
 
@@ -76,8 +77,8 @@ fn by_backend() {
     let (http, _server) = backends::http(Duration::ZERO);
     of(http, "http", with_client);
     for (method, login) in [("bind", ("alice", "wonderland")), ("hash", ("bob", "builder"))] {
-        let connector = format!("type = \"ldap\"\nservers = \"{}\"\n{}", backends::ldap_url(), backends::READER);
-        let question = format!("method = \"{method}\", {}", backends::ENTRY);
+        let connector = format!("type = \"ldap\"\nservers = \"{}\"\n{}", directory::ldap_url(), directory::READER);
+        let question = format!("method = \"{method}\", {}", directory::ENTRY);
         let of_client = question.replace("(uid=${username})", "(uid=${username})(!(description=${clientid}))");
         with_and_without_cache(&format!("ldap, {method}"), &connector, &question, &of_client, login);
     }
