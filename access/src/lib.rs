@@ -397,7 +397,8 @@ impl Parts {
         // What somebody else says of a client counts more than what follows from its names.
         client.attributes.extend(attributes);
         let attributes = client.attributes.clone();
-        let mut granted = Granted { is_superuser, is_anonymous, client_id, attributes, expires_at_ms, rights: None };
+        let mut granted =
+            Granted { is_superuser, is_anonymous, client_id, attributes, expires_at_ms, rights: None, subscriptions: Vec::new() };
         if is_superuser || (self.sources.is_empty() && acl.is_none()) {
             return Ok(granted);
         }

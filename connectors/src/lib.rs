@@ -1,5 +1,7 @@
 //! Connectors to outside systems. Queueing, batching, retries and dead letters are written once, in [`delivery`].
 
+/// One sink made of several, for records of several kinds.
+pub mod cases;
 /// What every connector does: four verbs, and one judgement about errors.
 pub mod connector;
 /// From a durable queue to a sink: batches, attempts, dead letters.
@@ -43,6 +45,7 @@ mod redis;
 /// Embedded SQLite.
 mod sqlite;
 
+pub use cases::Cases;
 pub use connector::{Failure, Sink};
 pub use delivery::{ActionState, Activity, Delivery, DeliveryControl, DeliveryHandle, Special};
 pub use intake::{Inlet, IntakeHandle, IntakeView, Message, Published, Source, Taken};

@@ -7,7 +7,7 @@ use hookline_schemas::Client;
 use hookline_schemas::access::AccessControl;
 use hookline_schemas::event::{About, Event, HookPoint, HookSet};
 use hookline_schemas::gate::Gate;
-use hookline_schemas::ports::{Hook, Outcome};
+use hookline_schemas::ports::{Archive, Hook, Outcome};
 
 use crate::clock;
 
@@ -21,6 +21,7 @@ pub struct Hooks {
     hooks: Arc<[(Arc<dyn Hook>, AtomicU32)]>,
     gate: Option<Arc<dyn Gate>>,
     access: Option<Arc<dyn AccessControl>>,
+    archive: Option<Arc<dyn Archive>>,
 }
 
 fn read(points: &AtomicU32) -> HookSet {
@@ -37,7 +38,7 @@ impl Hooks {
     /// Registers hooks; they are called in this order.
     pub fn new(node: &str, hooks: Vec<Arc<dyn Hook>>) -> Hooks {
         let hooks = hooks.into_iter().map(|hook| (hook, AtomicU32::default())).collect();
-        let made = Hooks { node: node.into(), points: Arc::default(), hooks, gate: None, access: None };
+        let made = Hooks { node: node.into(), points: Arc::default(), hooks, gate: None, access: None, archive: None };
         made.refresh();
         made
     }
@@ -69,6 +70,18 @@ impl Hooks {
     pub fn guarded_by(mut self, access: Option<Arc<dyn AccessControl>>) -> Hooks {
         self.access = access;
         self
+    }
+
+    /// Has it bring what is kept outside for new subscriptions.
+    #[must_use]
+    pub fn supplied_by(mut self, archive: Option<Arc<dyn Archive>>) -> Hooks {
+        self.archive = archive;
+        self
+    }
+
+    /// Who brings what is kept outside.
+    pub(crate) fn archive(&self) -> Option<&Arc<dyn Archive>> {
+        self.archive.as_ref()
     }
 
     /// Who decides; `None`: everybody comes in.

@@ -62,6 +62,7 @@ pub use hooks::Hooks;
 pub use metrics::{Counters, Totals, Turned};
 pub use observer::{ClientFilter, NoAnswer, Observer, Stat};
 pub use recorder::{Recorder, RecorderStats};
+pub use worker::Supplied;
 
 /// The maps of this crate: keys are not chosen by strangers to collide, thanks to a random seed.
 pub(crate) type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;

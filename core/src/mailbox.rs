@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use hookline_mqtt::packet::Connect;
 use hookline_schemas::access::Rights;
+use hookline_schemas::config::AutoSubscribe;
 use hookline_schemas::event::Alarm;
 use hookline_schemas::ports::Outcome;
 use hookline_schemas::{Client, Message};
@@ -75,6 +76,8 @@ pub(crate) struct NewConnection {
     pub(crate) is_superuser: bool,
     /// When it has to go, milliseconds since the Unix epoch.
     pub(crate) expires_at_ms: Option<u64>,
+    /// What it is subscribed to by the broker, beside what all are.
+    pub(crate) subscriptions: Vec<AutoSubscribe>,
     /// Where it has authenticated in steps.
     pub(crate) proof: Option<Proof>,
     /// What the client sent behind its CONNECT.
@@ -100,6 +103,7 @@ impl NewConnection {
             rights: None,
             is_superuser: true,
             expires_at_ms: None,
+            subscriptions: Vec::new(),
             proof: None,
             input: Vec::new(),
             outcome: Outcome::default(),

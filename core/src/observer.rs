@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hookline_schemas::Message;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -13,7 +14,7 @@ use crate::mailbox::{Inquiry, Mail};
 use crate::metrics::{Counters, Totals, Turned};
 use crate::store::Error;
 use crate::sys::{ALIASES, Highest, STATS, Seen};
-use crate::worker::{Shared, Worker};
+use crate::worker::{Shared, Supplied, Worker};
 
 /// Clients that a worker describes in one turn: its own clients wait meanwhile.
 const AT_ONCE: usize = 500;
@@ -170,6 +171,15 @@ impl Observer {
     pub async fn kick(&self, client_id: &str) -> Result<bool, NoAnswer> {
         let wanted = client_id.to_owned();
         self.ask(self.worker_of(client_id), move |worker| worker.kick(&wanted)).await?.map_err(NoAnswer::from)
+    }
+
+    /// Puts messages from outside into the session of a client, for one of its subscriptions: at QoS 1 and 2 as far as there is room now.
+    ///
+    /// # Errors
+    /// Its worker has not answered; they may have been taken.
+    pub async fn supply(&self, client_id: &str, filter: &str, messages: Vec<Arc<Message>>, retained: bool) -> Result<Supplied, NoAnswer> {
+        let (client, filter) = (client_id.to_owned(), filter.to_owned());
+        self.ask(self.worker_of(client_id), move |worker| worker.supply(&client, &filter, &messages, retained)).await
     }
 
     fn worker_of(&self, client_id: &str) -> usize {

@@ -56,6 +56,11 @@ impl Retained {
         before.is_some_and(|before| fits(count.saturating_sub(1), bytes.saturating_sub(before)))
     }
 
+    /// Whether a topic has one.
+    pub(crate) fn has(&self, topic: &str) -> bool {
+        self.store.retained_size(topic).is_ok_and(|size| size.is_some())
+    }
+
     /// Keeps a message of the broker's own.
     pub(crate) fn set_own(&self, message: Arc<Message>) {
         self.own.write().insert(Arc::clone(&message.topic), message);

@@ -25,7 +25,8 @@ pub(crate) fn check(config: &Config) -> Vec<String> {
     prepare(config, Arc::new(Nowhere)).err().unwrap_or_default()
 }
 
-fn question(config: &Config, name: &str, parameters: &Map<String, Json>) -> Result<NewLookup, Vec<String>> {
+/// A question to a connector.
+pub(crate) fn question(config: &Config, name: &str, parameters: &Map<String, Json>) -> Result<NewLookup, Vec<String>> {
     let connector = find_connector(config, name).map_err(|problem| vec![format!("connector: {problem}")])?;
     // An unknown type is told with its connector.
     let Some(kind) = registry::find(&connector.kind) else { return Err(Vec::new()) };

@@ -16,13 +16,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, Instant, sleep};
 
 use crate::api::{self, Logins, Running};
+use crate::persistence::Persistence;
 use crate::serve::{sink, source};
 
 /// How long an action that is removed may take to deliver what waits; the rest stays in the store.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The sections of a configuration that can be changed while it runs.
-const CHANGEABLE: [&str; 8] = ["api", "connectors", "actions", "sources", "rules", "authentication", "authorization", "client_attributes"];
+const CHANGEABLE: [&str; 9] =
+    ["api", "connectors", "actions", "sources", "rules", "authentication", "authorization", "client_attributes", "persistence"];
 /// Those of them that say who may.
 const ACCESS: [&str; 3] = ["authentication", "authorization", "client_attributes"];
 
@@ -34,6 +36,7 @@ pub(crate) struct Parts {
     /// Those that the rules are one of.
     pub(crate) hooks: Hooks,
     pub(crate) access: Arc<Access>,
+    pub(crate) persistence: Arc<Persistence>,
     /// Who may use the API.
     pub(crate) logins: Arc<Logins>,
     /// Has the permissions of connected clients asked for anew.
@@ -185,6 +188,11 @@ impl Live {
             .engine
             .replace(&new.rules, &targets, Some(&self.parts.state))
             .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let keeps_others = old_json["persistence"] != new_json["persistence"]
+            || new.persistence.values().any(|one| old_json["connectors"][&one.connector] != new_json["connectors"][&one.connector]);
+        if keeps_others {
+            self.parts.persistence.change(&new, &self.parts.store).await?;
+        }
         // From here on messages are judged by the new rules.
         self.parts.hooks.refresh();
         if let Some(prepared) = who_may {

@@ -13,6 +13,7 @@ mod config;
 mod control;
 /// The broker, put together and taken down.
 mod live;
+mod persistence;
 mod serve;
 
 use std::process::ExitCode;

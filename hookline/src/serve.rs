@@ -20,7 +20,7 @@ use hookline_rules::schema::{self, Registry};
 use hookline_rules::{Engine, Ingress, Targets};
 use hookline_schemas::access::AccessControl;
 use hookline_schemas::config::{Config, Connector, Log, LogFormat, WhenFull};
-use hookline_schemas::ports::{AckMode, Hook, StateStore};
+use hookline_schemas::ports::{AckMode, Archive, Hook, StateStore};
 use hookline_schemas::{QueueId, Template};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -34,6 +34,7 @@ use crate::access;
 use crate::api::{self, Api, FIRST, Logins, Publisher};
 use crate::config::{self, Errors, Loaded, Secrets, Sources};
 use crate::live::{self, Live, Reloaded, Reloads};
+use crate::persistence::{self, Persistence, Subscribing};
 
 /// How long a clean end waits for the sinks to take what is left; the rest stays in the store.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
@@ -74,8 +75,13 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
         told.extend(recorder.as_ref().map(Recorder::hook));
         let prepared = access::prepare(&config, Arc::clone(&state)).map_err(|errors| anyhow::anyhow!("{}", errors.join("; ")))?;
         let access = Arc::new(Access::new(prepared));
-        let guard: Arc<dyn AccessControl> = Arc::<Access>::clone(&access);
-        let hooks = Hooks::new(&config.node.name, told).behind(Arc::new(ingress)).guarded_by(Some(guard));
+        let persistence = Arc::new(Persistence::new());
+        persistence.change(&config, &store).await.map_err(|errors| anyhow::anyhow!("{}", errors.join("; ")))?;
+        told.push(Arc::<Persistence>::clone(&persistence));
+        let guard: Arc<dyn AccessControl> =
+            Arc::new(Subscribing { access: Arc::<Access>::clone(&access), persistence: Arc::clone(&persistence) });
+        let archive: Arc<dyn Archive> = Arc::<Persistence>::clone(&persistence);
+        let hooks = Hooks::new(&config.node.name, told).behind(Arc::new(ingress)).guarded_by(Some(guard)).supplied_by(Some(archive));
         let broker = Broker::start(&config, opened, hooks.clone())?;
         let renew_rights: Arc<dyn Fn() + Send + Sync> = Arc::new(broker.renew_rights());
         let clients =
@@ -87,11 +93,13 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
             engine: Arc::clone(&engine),
             hooks,
             access,
+            persistence: Arc::clone(&persistence),
             logins: Arc::clone(&logins),
             renew_rights,
             door: broker.door(),
         };
         let mut live = Live::start(config.clone(), parts)?;
+        persistence.serve(broker.observer());
         let (reloads, mut wanted) = mpsc::channel(1);
         let running = Arc::new(ArcSwap::from_pointee(live.running()));
         let (network, first) = open_api(&config, &origin, &logins).await?;
@@ -146,6 +154,7 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
         live.stop_intakes().await;
         let totals = broker.totals();
         broker.stop().await;
+        persistence.stop().await;
         engine.keep();
         for stats in engine.stats() {
             tracing::info!(
@@ -262,6 +271,7 @@ pub(crate) fn check(config: &Config) -> Result<(), Errors> {
     }
     errors.extend(hookline_core::check(config));
     errors.extend(access::check(config));
+    errors.extend(persistence::check(config));
     errors.extend(api::check(&config.api));
     let targets: Targets = config.actions.iter().map(|(name, action)| (name.clone(), (QueueId(0), action.promise()))).collect();
     if let Err(problems) = Engine::new(&config.rules, &targets, None) {
@@ -350,6 +360,9 @@ impl KvBackend for KvTable {
 
 /// The sink of an action, not connected yet.
 pub(crate) fn sink(config: &Config, name: &str) -> Result<Box<dyn Sink>, Vec<String>> {
+    if let Some(sink) = persistence::sink(config, name) {
+        return sink;
+    }
     let action = &config.actions[name];
     let connector = find_connector(config, &action.connector).map_err(|problem| vec![format!("actions.{name}.connector: {problem}")])?;
     // An unknown type is told with its connector.

@@ -478,9 +478,8 @@ fn row_28_two_thousand_members_come_and_go_while_messages_flow() {
     });
     flood(&mut publisher, "over", [0]);
     let shares: Vec<usize> = stay.iter_mut().map(share_of).collect();
-    // Each change begins the turns somewhere else, so that one member's share of the few messages is chance: those of a hundred
-    // together are not.
-    assert!(shares.iter().all(|share| *share > 0), "nobody is left out: {shares:?}");
+    // Who stays is passed once in each round, however many come and go. What was meant for one that went is chosen for anew, which is chance.
+    assert!(shares.iter().all(|share| *share >= BATCHES * 1000 / 2100), "nobody is left out: {shares:?}");
     assert_fair(&shares.chunks(100).map(|shares| shares.iter().sum::<usize>()).collect::<Vec<_>>());
     println!("row 28: {} changes while {} messages came", changes.load(Ordering::Relaxed), BATCHES * 1000);
     // Now that nobody moves, each gets what is fair.

@@ -91,6 +91,23 @@ pub fn matches(filter: &str, name: &str) -> bool {
     names.next().is_none()
 }
 
+/// Whether there may be a topic that both filters match.
+pub fn overlaps(a: &str, b: &str) -> bool {
+    let is_hidden = |a: &str, b: &str| a.starts_with('$') && b.starts_with(['+', '#']);
+    if is_hidden(a, b) || is_hidden(b, a) {
+        return false;
+    }
+    let (mut a, mut b) = (a.split('/'), b.split('/'));
+    loop {
+        match (a.next(), b.next()) {
+            (Some("#"), _) | (_, Some("#")) | (None, None) => return true,
+            (Some("+"), Some(_)) | (Some(_), Some("+")) => {}
+            (Some(a), Some(b)) if a == b => {}
+            _ => return false,
+        }
+    }
+}
+
 fn levels_within(topic: &str, levels_max: usize) -> bool {
     topic.len() < levels_max || topic.bytes().filter(|b| *b == b'/').count() < levels_max
 }
@@ -98,6 +115,21 @@ fn levels_within(topic: &str, levels_max: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn filters_overlap_where_one_topic_could_match_both() {
+        for (a, b, expect) in [
+            ("a/+", "+/b", true),
+            ("a/b", "a/c", false),
+            ("a/#", "a", true),
+            ("#", "$SYS/x", false),
+            ("x/+/y", "x/#", true),
+            ("x/y/z", "x/y", false),
+        ] {
+            assert_eq!(overlaps(a, b), expect, "{a} and {b}");
+            assert_eq!(overlaps(b, a), expect, "{b} and {a}");
+        }
+    }
 
     #[test]
     fn filters_match_as_the_specification_says() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use hookline_mqtt::{QoS, ReasonCode};
 
+use crate::config::AutoSubscribe;
 use crate::event::Access;
 use crate::message::Client;
 use crate::ports::BoxFuture;
@@ -39,6 +40,8 @@ pub struct Granted {
     pub expires_at_ms: Option<u64>,
     /// What it may do; `None`: everything. For who is no superuser there may be some later.
     pub rights: Option<Arc<dyn Rights>>,
+    /// What the broker subscribes it to, beside what it does for every client.
+    pub subscriptions: Vec<AutoSubscribe>,
 }
 
 /// What a client wants to do with a topic.

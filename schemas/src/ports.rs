@@ -177,6 +177,28 @@ pub trait Door: Send + Sync {
     fn topic_levels_max(&self) -> usize;
 }
 
+/// Who keeps messages outside for subscribers that are yet to come, and is told when one has.
+pub trait Archive: Send + Sync {
+    /// Whether so many wait already that no further subscription can be served now.
+    fn is_full(&self) -> bool;
+
+    /// A session has a subscription that it did not have before. Called by workers, so it waits for nothing.
+    fn subscribed(&self, new: &NewSubscription<'_>);
+}
+
+/// A subscription that was just made.
+#[derive(Debug, Clone, Copy)]
+pub struct NewSubscription<'a> {
+    pub client_id: &'a str,
+    /// As the session has it.
+    pub filter: &'a str,
+    /// The filter of topics, with the mountpoint.
+    pub routed: &'a str,
+    pub qos: QoS,
+    /// Whether it gets retained messages.
+    pub wants_retained: bool,
+}
+
 /// A durable queue, as the delivery sees it. One delivery reads a queue; appends overlap with it. Records are settled in any order.
 pub trait QueueReader: Send + Sync {
     /// The number of the first record that is not settled.

@@ -90,11 +90,19 @@ impl Connection {
         self.database.run_command(doc! {"ping": 1}).await.map(drop).map_err(|error| cannot_open(&error))
     }
 
-    /// The documents that a filter finds.
-    pub(super) async fn find(&self, collection: &str, filter: &serde_json::Value, most: i64) -> Result<Vec<Document>, Failure> {
+    /// The documents that a filter finds, sorted by a field.
+    pub(super) async fn find(
+        &self,
+        collection: &str,
+        filter: &serde_json::Value,
+        sort: Option<&str>,
+        most: i64,
+    ) -> Result<Vec<Document>, Failure> {
         let failed = |error: Error| classify(&Problem::Call(&error));
         let filter = serialize_to_document(filter).map_err(|error| Failure::Reject(format!("mongodb: {error}")))?;
-        let mut cursor = self.database.collection::<Document>(collection).find(filter).limit(most).await.map_err(failed)?;
+        let collection = self.database.collection::<Document>(collection);
+        let found = collection.find(filter).limit(most).sort(sort.map_or_else(Document::new, |field| doc! {field: 1}));
+        let mut cursor = found.await.map_err(failed)?;
         let mut found = Vec::new();
         while cursor.advance().await.map_err(failed)? {
             found.push(cursor.deserialize_current().map_err(failed)?);

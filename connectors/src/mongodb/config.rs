@@ -32,7 +32,7 @@ pub(crate) struct Parameters {
     /// has `${hookline_id}`. An `_id` of your own makes a repeated delivery an error; use `upsert` with it.
     #[serde(default = "whole_row")]
     pub(crate) document: String,
-    /// Template of the filter that finds the document to change: for `update` and `upsert`; an `upsert` has `{"_id": "${hookline_id}"}`
+    /// Template of the filter that finds the document to change: for `update`, `upsert` and `delete`; an `upsert` has `{"_id": "${hookline_id}"}`
     /// where there is none. A placeholder stands for a value: a record that lacks it, or that brings an operator such as
     /// `$ne`, is refused.
     #[serde(default)]
@@ -54,10 +54,14 @@ pub(crate) enum Operation {
     /// It is added.
     #[default]
     Insert,
+    /// It is added, unless there is one with the `_id` that it has: a text of your own, by which a repeated delivery is known.
+    Ensure,
     /// It takes the place of the one that the filter finds, or is added.
     Upsert,
     /// The one that the filter finds is changed; where there is none, nothing happens.
     Update,
+    /// All that the filter finds are deleted.
+    Delete,
 }
 
 /// How bytes are stored.

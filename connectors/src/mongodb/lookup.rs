@@ -15,9 +15,6 @@ use super::config::Connector;
 use crate::document::{Document, anything};
 use crate::kind::{PARAMETERS, SettingsError};
 
-/// Documents of an answer at the most.
-const DOCUMENTS_MAX: i64 = 1000;
-
 /// What is asked.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -26,6 +23,15 @@ pub(crate) struct Question {
     pub(crate) collection: String,
     /// The filter, JSON with `${…}` in its values, such as `{"username": "${username}"}`. What is filled in is a value and never an operator.
     pub(crate) filter: String,
+    /// The field by which the answer is sorted, the smallest first.
+    pub(crate) sort: Option<String>,
+    /// Documents of an answer at the most.
+    #[serde(default = "documents_max")]
+    pub(crate) limit: u16,
+}
+
+fn documents_max() -> u16 {
+    1000
 }
 
 struct MongoLookup {
@@ -33,6 +39,8 @@ struct MongoLookup {
     database: String,
     collection: String,
     filter: Document,
+    sort: Option<String>,
+    limit: u16,
     /// The driver's own pool is behind it.
     connection: Mutex<Option<Arc<Connection>>>,
 }
@@ -43,8 +51,8 @@ pub(super) fn open(connector: &Connector, question: &Question) -> Result<Arc<dyn
     if filter.keys().is_none() {
         return Err(vec![SettingsError { path: format!("{PARAMETERS}.filter"), problem: "must be a JSON object".into() }]);
     }
-    let (url, collection) = (connector.url.clone(), question.collection.clone());
-    Ok(Arc::new(MongoLookup { url, database, collection, filter, connection: Mutex::new(None) }))
+    let Question { collection, sort, limit, .. } = question.clone();
+    Ok(Arc::new(MongoLookup { url: connector.url.clone(), database, collection, filter, sort, limit, connection: Mutex::new(None) }))
 }
 
 impl MongoLookup {
@@ -63,7 +71,7 @@ impl Lookup for MongoLookup {
         Box::pin(async move {
             let record = Record { sequence: 0, hookline_id: String::new(), bytes: 0, row: row.clone() };
             let filter = self.filter.fill(&record, &anything).map_err(LookupError::Question)?.to_json();
-            let found = self.connection().await?.find(&self.collection, &filter, DOCUMENTS_MAX).await;
+            let found = self.connection().await?.find(&self.collection, &filter, self.sort.as_deref(), self.limit.into()).await;
             let found = found.map_err(LookupError::from)?;
             Ok(found.into_iter().map(|document| value(Bson::Document(document))).collect())
         })

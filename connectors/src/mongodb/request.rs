@@ -26,6 +26,10 @@ pub(super) struct Request {
 #[derive(Debug)]
 enum Change {
     Insert(Document),
+    /// Unless there is one of its `_id`.
+    Ensure(Document),
+    /// All that the filter finds.
+    Delete(Document),
     Update {
         filter: Document,
         update: Document,
@@ -41,9 +45,17 @@ enum Change {
 pub(super) struct Group {
     pub(super) collection: String,
     operations: Vec<RawDocumentBuf>,
-    /// For each record whether its document has the record's own identifier.
-    own_ids: Vec<bool>,
-    is_insert: bool,
+    /// For each record the `_id` of its document, where something of that `_id` can only be the same document.
+    own_ids: Vec<Option<String>>,
+    /// The command, and what it calls its parts.
+    verb: Verb,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Verb {
+    Insert,
+    Update,
+    Delete,
 }
 
 impl Request {
@@ -59,7 +71,13 @@ impl Request {
         let document = Document::parse("document", &parameters.document)?;
         let change = match (parameters.operation, filter, update) {
             (Operation::Insert, None, None) => Change::Insert(document),
-            (Operation::Insert, Some(_), _) => return wrong("filter", "belongs to the operations \"update\" and \"upsert\""),
+            (Operation::Ensure, None, None) => Change::Ensure(document),
+            (Operation::Ensure, Some(_), _) => return wrong("filter", "belongs to the operations \"update\", \"upsert\" and \"delete\""),
+            (Operation::Ensure, None, Some(_)) => return wrong("update", "belongs to the operations \"update\" and \"upsert\""),
+            (Operation::Delete, Some(filter), None) => Change::Delete(filter),
+            (Operation::Delete, None, _) => return wrong("filter", "missing: it finds what is deleted"),
+            (Operation::Delete, _, Some(_)) => return wrong("update", "belongs to the operations \"update\" and \"upsert\""),
+            (Operation::Insert, Some(_), _) => return wrong("filter", "belongs to the operations \"update\", \"upsert\" and \"delete\""),
             (Operation::Insert, None, Some(_)) => return wrong("update", "belongs to the operations \"update\" and \"upsert\""),
             (Operation::Update, None, _) => return wrong("filter", "missing: it finds the document that is updated"),
             (Operation::Update, _, None) => return wrong("update", "missing: it says what is changed"),
@@ -78,7 +96,11 @@ impl Request {
             collection: String::new(),
             operations: Vec::new(),
             own_ids: Vec::new(),
-            is_insert: matches!(self.change, Change::Insert(_)),
+            verb: match self.change {
+                Change::Insert(_) | Change::Ensure(_) => Verb::Insert,
+                Change::Update { .. } => Verb::Update,
+                Change::Delete(_) => Verb::Delete,
+            },
         };
         let mut bytes = 0;
         for record in records.iter().take(most.max(1)) {
@@ -100,21 +122,31 @@ impl Request {
     }
 
     /// The collection of a record, its part of the command, and whether its document has its own identifier.
-    fn operation(&self, record: &Record) -> Result<(String, RawDocumentBuf, bool), String> {
+    fn operation(&self, record: &Record) -> Result<(String, RawDocumentBuf, Option<String>), String> {
         let collection = self.collection.render_text(&row(&self.collection, record));
         if collection.is_empty() || collection.contains(['$', '\0']) {
             return Err(format!("mongodb: \"{}\" is no name of a collection", collection.escape_debug()));
         }
         let (operation, own_id) = match &self.change {
-            Change::Insert(template) => {
+            Change::Insert(template) | Change::Ensure(template) => {
                 let filled = map("document", self.bson(&template.fill(record, &anything)?))?;
-                let own_id = !filled.contains_key("_id");
                 let mut document = BsonDocument::new();
-                if own_id {
-                    document.insert("_id", record.hookline_id.as_str());
-                }
+                let own_id = match (filled.get("_id"), &self.change) {
+                    (None, _) => {
+                        document.insert("_id", record.hookline_id.as_str());
+                        Some(record.hookline_id.clone())
+                    }
+                    (Some(id), Change::Ensure(_)) => id.as_str().map(str::to_owned),
+                    (Some(_), _) => None,
+                };
                 document.extend(filled);
                 (document, own_id)
+            }
+            Change::Delete(filter) => {
+                let mut operation = BsonDocument::new();
+                operation.insert("q", map("filter", self.bson(&filter.fill(record, &is_a_value)?))?);
+                operation.insert("limit", 0);
+                (operation, None)
             }
             Change::Update { filter, update, operators, upsert } => {
                 let mut operation = BsonDocument::new();
@@ -127,7 +159,7 @@ impl Request {
                 }
                 operation.insert("u", update);
                 operation.insert("upsert", *upsert);
-                (operation, false)
+                (operation, None)
             }
         };
         let operation = RawDocumentBuf::try_from(&operation).map_err(|error| format!("mongodb: {error}"))?;
@@ -165,22 +197,22 @@ impl Group {
         self.operations.len()
     }
 
-    /// How many records from `first` on have a document with their own identifier.
-    pub(super) fn own_ids(&self, first: usize) -> usize {
-        self.own_ids[first..].iter().take_while(|own| **own).count()
+    /// The identifiers of documents from `first` on, up to the first that may be another's.
+    pub(super) fn own_ids(&self, first: usize) -> Vec<&str> {
+        self.own_ids[first..].iter().map_while(Option::as_deref).collect()
     }
 
     /// The command.
     pub(super) fn command(&self, write_concern: &RawDocumentBuf) -> RawDocumentBuf {
         let operations: RawArrayBuf = self.operations.iter().collect();
         let mut command = RawDocumentBuf::new();
-        if self.is_insert {
-            command.append(cstr!("insert"), self.collection.as_str());
-            command.append(cstr!("documents"), operations);
-        } else {
-            command.append(cstr!("update"), self.collection.as_str());
-            command.append(cstr!("updates"), operations);
-        }
+        let (verb, parts) = match self.verb {
+            Verb::Insert => (cstr!("insert"), cstr!("documents")),
+            Verb::Update => (cstr!("update"), cstr!("updates")),
+            Verb::Delete => (cstr!("delete"), cstr!("deletes")),
+        };
+        command.append(verb, self.collection.as_str());
+        command.append(parts, operations);
         command.append(cstr!("ordered"), true);
         command.append(cstr!("writeConcern"), write_concern);
         command
@@ -281,7 +313,7 @@ mod tests {
         let by_site = request(json!({"collection": "t-${site}"})).expect("valid");
         let records = ["a", "a", "b", "a"].map(|site| record(1, json!({"site": site})));
         let group = by_site.group(&records, 100).expect("valid");
-        assert_eq!((group.len(), group.collection.as_str(), group.own_ids(1)), (2, "t-a", 1));
+        assert_eq!((group.len(), group.collection.as_str(), group.own_ids(1).len()), (2, "t-a", 1));
         assert_eq!(by_site.group(&records, 1).expect("valid").len(), 1);
         let command = BsonDocument::try_from(group.command(&RawDocumentBuf::new())).expect("valid");
         let documents = [doc! {"_id": "n:1:1", "site": "a"}, doc! {"_id": "n:1:1", "site": "a"}];

@@ -55,7 +55,7 @@ impl MongoSink {
     /// Passes over records that an earlier attempt has written although its answer was lost. Whether there were any.
     async fn skip_written(&mut self, group: &Group, records: &[Record], done: usize) -> Result<bool, Failure> {
         let left = &records[done..];
-        let ids: Vec<&str> = left.iter().take(group.own_ids(done)).map(|record| record.hookline_id.as_str()).collect();
+        let ids = group.own_ids(done);
         if ids.is_empty() {
             return Ok(false);
         }

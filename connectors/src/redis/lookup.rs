@@ -1,4 +1,4 @@
-//! Questions: HGET, HMGET or HGETALL, whose fields are the answer.
+//! Questions: HGET, HMGET or HGETALL, whose fields are the answer, or a script, which answers with rows.
 
 use std::sync::Arc;
 
@@ -21,28 +21,50 @@ use crate::kind::{PARAMETERS, SettingsError, template};
 #[serde(deny_unknown_fields)]
 pub(crate) struct Question {
     /// The command, such as `HMGET mqtt_user:${username} password_hash salt is_superuser`. Words are parted by spaces before they are filled, so a name with
-    /// a space stays one word.
-    pub(crate) command: String,
+    /// a space stays one word. Or a list of words; then also `["EVAL", script, keys, …]`, where the script returns a list of rows, each a list of names and
+    /// values in turns.
+    pub(crate) command: Words,
+}
+
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum Words {
+    Line(String),
+    List(Vec<String>),
 }
 
 struct RedisLookup {
     client: Mutex<Client>,
     words: Vec<Template>,
-    /// The names of the fields; `None`: all there are.
-    fields: Option<Vec<String>>,
+    answer: Answer,
     idle: Idle<Connection>,
+}
+
+/// The form of an answer.
+#[derive(Debug, PartialEq)]
+enum Answer {
+    /// The fields of those names.
+    Fields(Vec<String>),
+    /// All fields there are.
+    All,
+    /// Rows of a script.
+    Rows,
 }
 
 pub(super) fn open(connector: &Connector, question: &Question) -> Result<Arc<dyn Lookup>, Vec<SettingsError>> {
     let wrong = |problem: &str| vec![SettingsError { path: format!("{PARAMETERS}.command"), problem: problem.to_owned() }];
-    let words: Vec<&str> = question.command.split_whitespace().collect();
-    let fields = match words.first().map(|word| word.to_ascii_uppercase()).as_deref() {
-        Some("HGETALL") if words.len() == 2 => None,
-        Some("HGET" | "HMGET") if words.len() >= 3 => Some(words[2..].iter().map(|word| (*word).to_owned()).collect()),
-        _ => return Err(wrong("must be HGETALL key, HGET key field or HMGET key field …")),
+    let words: Vec<&str> = match &question.command {
+        Words::Line(line) => line.split_whitespace().collect(),
+        Words::List(words) => words.iter().map(String::as_str).collect(),
+    };
+    let answer = match words.first().map(|word| word.to_ascii_uppercase()).as_deref() {
+        Some("HGETALL") if words.len() == 2 => Answer::All,
+        Some("HGET" | "HMGET") if words.len() >= 3 => Answer::Fields(words[2..].iter().map(|word| (*word).to_owned()).collect()),
+        Some("EVAL") if words.len() >= 3 => Answer::Rows,
+        _ => return Err(wrong("must be HGETALL key, HGET key field, HMGET key field … or [\"EVAL\", script, keys, …]")),
     };
     let words = words.iter().map(|word| template("command", word)).collect::<Result<_, _>>()?;
-    Ok(Arc::new(RedisLookup { client: Mutex::new(client::open(connector)?), words, fields, idle: Idle::default() }))
+    Ok(Arc::new(RedisLookup { client: Mutex::new(client::open(connector)?), words, answer, idle: Idle::default() }))
 }
 
 impl Lookup for RedisLookup {
@@ -54,7 +76,12 @@ impl Lookup for RedisLookup {
             }
             let reply = self.idle.run(&Query { lookup: self, command }).await;
             let reply = reply.map_err(LookupError::from)?;
-            Ok(fields(self.fields.as_deref(), reply).map(Value::Map).into_iter().collect())
+            let row = match &self.answer {
+                Answer::Fields(names) => fields(Some(names), reply),
+                Answer::All => fields(None, reply),
+                Answer::Rows => return Ok(rows(reply)),
+            };
+            Ok(row.map(Value::Map).into_iter().collect())
         })
     }
 }
@@ -95,6 +122,12 @@ fn fields(names: Option<&[String]>, reply: Reply) -> Option<Map> {
     }
     let is_there = map.iter().any(|(_, value)| !value.is_null());
     is_there.then_some(map)
+}
+
+/// The rows of a script.
+fn rows(reply: Reply) -> Vec<Value> {
+    let Reply::Array(rows) = reply else { return Vec::new() };
+    rows.into_iter().filter_map(|row| fields(None, row)).map(Value::Map).collect()
 }
 
 fn cell(value: Reply) -> Value {

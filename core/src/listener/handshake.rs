@@ -127,6 +127,7 @@ impl Listener {
             rights: granted.rights,
             is_superuser: granted.is_superuser,
             expires_at_ms: granted.expires_at_ms,
+            subscriptions: granted.subscriptions,
             proof,
             input,
             outcome,

@@ -71,7 +71,8 @@ impl Drop for Lease {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Turn {
     group: u64,
-    count: usize,
+    /// Who is next, by place: so that members who come and go change nothing for the others.
+    next: usize,
     last: Option<Address>,
 }
 
@@ -150,12 +151,15 @@ impl Group {
             return None;
         }
         let start = match choice.strategy {
-            SharedStrategy::RoundRobin => self.turn(turns, choice.random).advance(),
-            SharedStrategy::RoundRobinPerGroup => self.next.fetch_add(1, Ordering::Relaxed),
+            SharedStrategy::RoundRobin => self.turn(turns, choice.random, count).take(count),
+            SharedStrategy::RoundRobinPerGroup => {
+                let after = |next: usize| Some(if next + 1 < count { next + 1 } else { 0 });
+                self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, after).unwrap_or(0)
+            }
             SharedStrategy::Random => choice.random as usize,
             SharedStrategy::HashClientid => self.hasher.hash_one(choice.publisher) as usize,
             SharedStrategy::HashTopic => self.hasher.hash_one(choice.topic) as usize,
-            SharedStrategy::Sticky => match self.turn(turns, choice.random).last.and_then(|last| members.places.get(&last)) {
+            SharedStrategy::Sticky => match self.turn(turns, choice.random, count).last.and_then(|last| members.places.get(&last)) {
                 Some(place) => *place,
                 None => choice.random as usize,
             },
@@ -173,18 +177,18 @@ impl Group {
             .or_else(|| candidates().next());
         let found = found.cloned();
         if choice.strategy == SharedStrategy::Sticky {
-            self.turn(turns, choice.random).last = found.as_ref().map(|member| member.subscriber.address);
+            self.turn(turns, choice.random, count).last = found.as_ref().map(|member| member.subscriber.address);
         }
         found
     }
 
     /// The turn of a publisher, which begins anywhere: many publish once only.
-    fn turn<'a>(&self, turns: &'a mut Vec<Turn>, random: u64) -> &'a mut Turn {
+    fn turn<'a>(&self, turns: &'a mut Vec<Turn>, random: u64, count: usize) -> &'a mut Turn {
         let place = turns.iter().position(|turn| turn.group == self.id).unwrap_or_else(|| {
             if turns.len() >= TURNS_MAX {
                 turns.clear();
             }
-            turns.push(Turn { group: self.id, count: random as usize, last: None });
+            turns.push(Turn { group: self.id, next: random as usize % count, last: None });
             turns.len() - 1
         });
         &mut turns[place]
@@ -197,9 +201,11 @@ impl Group {
 }
 
 impl Turn {
-    fn advance(&mut self) -> usize {
-        self.count = self.count.wrapping_add(1);
-        self.count
+    /// The place whose turn it is, of so many.
+    fn take(&mut self, count: usize) -> usize {
+        let place = if self.next < count { self.next } else { 0 };
+        self.next = place + 1;
+        place
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use hookline_mqtt::QoS;
-use hookline_schemas::Message;
+use hookline_schemas::{Message, MessageId};
 
 use crate::router::Lease;
 
@@ -72,6 +72,11 @@ impl Inflight {
     /// The sequence of the next message.
     pub(crate) fn next(&self) -> u64 {
         self.front + self.entries.len() as u64
+    }
+
+    /// Whether that message is on its way.
+    pub(crate) fn has(&self, id: MessageId) -> bool {
+        self.entries.iter().any(|entry| matches!(entry, Entry::Sent { message, .. } if message.id == id))
     }
 
     /// The packet identifier of the next message.

@@ -65,6 +65,11 @@ impl Mqueue {
         Some(next)
     }
 
+    /// Those that wait.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Waiting> {
+        self.levels.iter().flat_map(|(_, level)| level)
+    }
+
     /// How many wait.
     pub(crate) fn len(&self) -> usize {
         self.levels.iter().map(|(_, level)| level.len()).sum()

@@ -10,7 +10,7 @@ use hookline_mqtt::packet::Ack;
 use hookline_mqtt::{DecodeError, Properties, PropertyId, ReasonCode, Version, decode};
 use hookline_schemas::Client;
 use hookline_schemas::access::Rights;
-use hookline_schemas::config::DurabilityLevel;
+use hookline_schemas::config::{AutoSubscribe, DurabilityLevel};
 use rustix::event::epoll::{self, EventFlags};
 
 use super::Worker;
@@ -75,6 +75,8 @@ pub(super) struct Connection {
     pub(super) rights_timer: Option<Instant>,
     /// When it has to go, milliseconds since the Unix epoch.
     pub(super) expires_at_ms: Option<u64>,
+    /// What the broker subscribes it to, beside what all are.
+    pub(super) subscriptions: Box<[AutoSubscribe]>,
     /// What its next packet asks for has been decided as far as anybody could.
     pub(super) is_decided: bool,
     /// The name that it has proven in steps.
@@ -131,8 +133,7 @@ const READS_MAX: usize = 8;
 
 impl Connection {
     pub(super) fn new(new: NewConnection, session: Key, now: Instant) -> Connection {
-        let NewConnection { transport, connect, client, zone, throttle, input, permit, proof, rights, is_superuser, expires_at_ms, .. } =
-            new;
+        let NewConnection { transport, connect, client, zone, throttle, input, permit, proof, rights, is_superuser, .. } = new;
         let limits = &zone.limits;
         let number = |id| connect.properties.number(id);
         let aliases_out_max = number(PropertyId::TopicAliasMaximum).unwrap_or(0).min(limits.topic_alias_out_max.into()) as u16;
@@ -167,7 +168,8 @@ impl Connection {
             last_heard: now,
             rights,
             is_superuser,
-            expires_at_ms,
+            expires_at_ms: new.expires_at_ms,
+            subscriptions: new.subscriptions.into(),
             rights_due: None,
             rights_timer: None,
             is_decided: false,

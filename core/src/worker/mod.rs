@@ -63,6 +63,7 @@ use publish::Admission;
 use timers::Timers;
 
 pub(crate) use delayed::{split as split_delayed, worker_of_delayed};
+pub use retained::Supplied;
 
 /// What all workers share.
 #[derive(Debug)]

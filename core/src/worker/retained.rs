@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use hookline_mqtt::QoS;
-use hookline_schemas::Message;
 use hookline_schemas::event::DropReason;
+use hookline_schemas::{Message, MessageId};
 
 use super::deferred::Deferred;
 use super::{Outbox, Worker};
-use crate::router::effective_qos;
+use crate::HashSet;
+use crate::router::{effective_qos, flags};
 use crate::session::Waiting;
 use crate::slab::Key;
 use crate::store::{QueueTarget, encode_message};
@@ -20,6 +21,15 @@ pub(super) struct Scan {
     pub(super) filter: Box<str>,
     pub(super) flags: u8,
     pub(super) from: Option<Box<str>>,
+}
+
+/// What became of messages from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Supplied {
+    /// The first so many are the session's now; the others have to come again later.
+    Taken(usize),
+    /// The client or its subscription is not there any more.
+    Gone,
 }
 
 /// Messages of one page.
@@ -84,6 +94,36 @@ impl Worker {
         let more = !resident.scans.is_empty();
         self.send_retained(session, page.messages, flags);
         more
+    }
+
+    /// Puts messages from outside into the session of a client, for one of its subscriptions, as far as there is room now.
+    pub(crate) fn supply(&mut self, client_id: &str, filter: &str, messages: &[Arc<Message>], retained: bool) -> Supplied {
+        let Some(session) = self.by_client.get(client_id).copied() else { return Supplied::Gone };
+        let Some(resident) = self.sessions.get(session) else { return Supplied::Gone };
+        let Some(held) = resident.session.subscriptions.get(filter) else { return Supplied::Gone };
+        if resident.connection.is_none() {
+            return Supplied::Gone;
+        }
+        let there: HashSet<MessageId> = match &resident.outbox {
+            Outbox::Memory(waiting) => waiting.iter().map(|waiting| waiting.message.id).collect(),
+            Outbox::Durable { .. } => HashSet::default(),
+        };
+        let waiting = match &resident.outbox {
+            Outbox::Memory(waiting) => waiting.len() as u64,
+            Outbox::Durable { queue, .. } => queue.pending(),
+        };
+        let room = (PAGE as u64).saturating_sub(waiting) as usize;
+        let taken = messages.len().min(room);
+        // A retained message is sent for each subscription, but not beside the one that the broker has itself.
+        let is_here = |message: &Arc<Message>| match retained {
+            true => self.shared.retained.has(&message.topic),
+            false => there.contains(&message.id) || resident.session.inflight.has(message.id),
+        };
+        let new: Vec<_> = messages[..taken].iter().filter(|message| !is_here(message)).cloned().collect();
+        let rap = if held.options.retain_as_published { flags::RETAIN_AS_PUBLISHED } else { 0 };
+        let retained = if retained { flags::RETAINED } else { 0 };
+        self.send_retained(session, new, held.options.qos as u8 | rap | retained);
+        Supplied::Taken(taken)
     }
 
     fn send_retained(&mut self, session: Key, messages: Vec<Arc<Message>>, flags: u8) {

@@ -176,7 +176,12 @@ impl Worker {
     fn held(&self, key: Key) -> Vec<(String, Asked)> {
         let Some(connection) = self.connections.get(key) else { return Vec::new() };
         let Some(resident) = self.sessions.get(connection.session) else { return Vec::new() };
-        let auto = self.shared.auto_subscribe.iter().filter_map(|auto| fill_filter(&auto.topic, &connection.client));
+        let auto = self
+            .shared
+            .auto_subscribe
+            .iter()
+            .chain(&connection.subscriptions)
+            .filter_map(|auto| fill_filter(&auto.topic, &connection.client));
         let auto: Vec<String> = auto.collect();
         let held = resident.session.subscriptions.iter().filter(|(filter, _)| auto.iter().all(|auto| *auto != ***filter));
         let held = held.map(|(filter, held)| {

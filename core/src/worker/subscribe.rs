@@ -9,6 +9,7 @@ use hookline_schemas::Client;
 use hookline_schemas::access::Request;
 use hookline_schemas::config::{Mqtt, RewriteAction};
 use hookline_schemas::event::{About, Access, HookPoint};
+use hookline_schemas::ports::NewSubscription;
 
 use super::deferred::Deferred;
 use super::retained::Scan;
@@ -117,6 +118,9 @@ impl Worker {
         if held.is_some_and(|held| held.len() >= limits.subscriptions_max && !held.contains_key(asked.filter.as_str())) {
             return Ok(Some(ReasonCode::QuotaExceeded));
         }
+        if self.shared.hooks.archive().is_some_and(|archive| archive.is_full()) {
+            return Ok(Some(ReasonCode::QuotaExceeded));
+        }
         let about = About::Subscription { filter: &asked.filter, options: asked.options, properties };
         let filter = subscription.filter();
         let request = Request { action: Access::Subscribe, topic: filter, qos: asked.options.qos, retain: false };
@@ -150,6 +154,15 @@ impl Worker {
             RetainHandling::SendIfNew => is_new,
             RetainHandling::DoNotSend => false,
         };
+        if let Some(archive) = self.shared.hooks.archive().filter(|_| is_new && !is_shared) {
+            archive.subscribed(&NewSubscription {
+                client_id: &client.client_id,
+                filter: &asked.filter,
+                routed: &filter,
+                qos: asked.options.qos,
+                wants_retained,
+            });
+        }
         // Section 4.8.2: shared subscriptions get no retained messages.
         if wants_retained && !is_shared {
             let rap = if asked.options.retain_as_published { flags::RETAIN_AS_PUBLISHED } else { 0 };
@@ -230,11 +243,13 @@ impl Worker {
         }
     }
 
-    /// Makes the subscriptions that every client gets.
+    /// Makes the subscriptions that every client gets, and those that were found for this one.
     pub(super) fn subscribe_for(&mut self, client: &Client, session: Key) {
         let shared = Arc::clone(&self.shared);
         let mut scans = Vec::new();
-        for auto in &shared.auto_subscribe {
+        let connection = self.sessions.get(session).and_then(|resident| self.connections.get(resident.connection?));
+        let own = connection.map(|connection| connection.subscriptions.clone()).unwrap_or_default();
+        for auto in shared.auto_subscribe.iter().chain(&own) {
             let Some(filter) = fill_filter(&auto.topic, client) else { continue };
             let options = SubscriptionOptions {
                 qos: QoS::from_bits(auto.qos).unwrap_or_default(),
@@ -249,7 +264,7 @@ impl Worker {
             let asked = SubscribeFilter { filter, options };
             let reason = self.subscribe(client, session, &asked, &Properties::default(), &mut scans);
             if reason.is_error() {
-                tracing::warn!(client = %client.client_id, filter = asked.filter, reason = reason.name(), "auto_subscribe: not subscribed");
+                tracing::warn!(client = %client.client_id, filter = asked.filter, reason = reason.name(), "the broker could not subscribe it");
             }
         }
         self.start_scans(session, scans);

@@ -83,7 +83,10 @@ fn load_from(sources: Sources, environment: impl Iterator<Item = (String, String
     let secrets = Secrets::read(&mut value, &mut errors);
     let config = deserialize(value, &mut errors);
     match config {
-        Some(config) if errors.is_empty() => Ok(Loaded { config, origin, secrets }),
+        Some(mut config) if errors.is_empty() => {
+            crate::persistence::expand(&mut config);
+            Ok(Loaded { config, origin, secrets })
+        }
         _ => Err(fail(errors)),
     }
 }

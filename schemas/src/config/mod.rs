@@ -5,6 +5,7 @@ mod action;
 mod api;
 mod listener;
 mod mqtt;
+mod persistence;
 mod recorder;
 mod routing;
 mod schema;
@@ -27,6 +28,7 @@ pub use action::{
 pub use api::{Api, ApiKey, Role};
 pub use listener::{CertificateFiles, ClientAuth, Listener, Listeners, Tls, TlsVersion, TransportKind, WebSocket};
 pub use mqtt::{DefaultPriority, Mqtt, PeerCert, SharedStrategy, Zone};
+pub use persistence::{Acks, Persistence, SubscriptionUse};
 pub use recorder::Recorder;
 pub use routing::{AutoSubscribe, Ban, Delayed, Rewrite, RewriteAction, Scram, SlowSubscribers, Sys};
 pub use schema::{Check, FailureAction, FailureLog, Operation, PayloadCodec, Schema, SchemaKind, Strategy, Transformation, Validation};
@@ -80,6 +82,8 @@ pub struct Config {
     pub actions: BTreeMap<String, Action>,
     /// What to take from outside systems and publish here, by name.
     pub sources: BTreeMap<String, Source>,
+    /// What is kept in databases for clients, by name: their state, subscriptions and messages.
+    pub persistence: BTreeMap<String, Persistence>,
     /// Rules that select from messages and events, by name.
     pub rules: BTreeMap<String, Rule>,
     /// What all rules share.
