@@ -5,7 +5,7 @@ SHELL := /bin/bash
 CARGO_FLAGS := --release --workspace --locked
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: run build test unit check services fuzz torture simulate soak bench logins sinks schemas clean help
+.PHONY: run build test unit check services fuzz torture simulate soak bench logins sinks schemas packaging clean help
 
 help:            ## Print this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -74,6 +74,10 @@ sinks: build     ## Measure how many records (RECORDS, 200000) a second each sin
 
 schemas: build   ## Write the JSON Schemas of the configuration
 	@$(TARGET)/release/hookline schema schemas/json
+
+packaging:       ## Check images, compose, chart, unit, package, alerts and dashboard, as far as the tools are there
+	@./setup packaging
+	@packaging/check
 
 clean:           ## Remove what was built; data stays
 	@cargo clean
