@@ -5,7 +5,7 @@ SHELL := /bin/bash
 CARGO_FLAGS := --release --workspace --locked
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: run build test unit check services fuzz torture simulate soak bench logins sinks schemas clean help
+.PHONY: run build test unit check services fuzz torture simulate soak bench logins sinks schemas packaging clean help
 
 help:            ## Print this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -25,6 +25,8 @@ test: build      ## Install and start the servers that the tests need, run every
 	eval "$$(integration-tests/services env)"; \
 	cargo test $(CARGO_FLAGS)
 	@fuzz/run 5
+	@./setup packaging || echo "packaging/check goes on without its tools" >&2
+	@packaging/check
 
 unit: build      ## Run the tests that need no servers
 	@cargo test $(CARGO_FLAGS) --exclude hookline-integration-tests
@@ -74,6 +76,10 @@ sinks: build     ## Measure how many records (RECORDS, 200000) a second each sin
 
 schemas: build   ## Write the JSON Schemas of the configuration
 	@$(TARGET)/release/hookline schema schemas/json
+
+packaging:       ## Check images, compose, chart, unit, package, alerts and dashboard, as far as the tools are there
+	@./setup packaging
+	@packaging/check
 
 clean:           ## Remove what was built; data stays
 	@cargo clean
