@@ -279,6 +279,9 @@ pub(crate) fn check(config: &Config) -> Result<(), Errors> {
     }
     for (name, action) in &config.actions {
         errors.extend(delivery_problems(&action.delivery).map(|problem| format!("actions.{name}.delivery.{problem}")));
+        if action.delivery.workers > 1 && action.parameters.contains_key("transactional_id") {
+            errors.push(format!("actions.{name}.delivery.workers: must be 1 with a transactional_id, which is one producer's alone"));
+        }
         if action.ack == AckMode::Delivered && action.queue.when_full != WhenFull::Refuse {
             errors.push(format!(
                 "actions.{name}.queue.when_full: must be \"refuse\" with ack = \"delivered\", because what is dropped is never delivered"
@@ -435,7 +438,8 @@ fn make_data_dir(folder: &Path) -> anyhow::Result<String> {
 fn greet(origin: &str, data_dir: &str, config: &Config, addresses: &[(String, SocketAddr)], first: Option<&str>) {
     println!("\nHookline {} with {origin}", env!("CARGO_PKG_VERSION"));
     for (_, address) in addresses.iter().filter(|(name, _)| name == "api") {
-        println!("  API       http://{address}  (metrics at /metrics)");
+        let what = if api::has_dashboard() { "dashboard" } else { "API      " };
+        println!("  {what} http://{address}  (API at /api/v5, metrics at /metrics)");
     }
     if let Some(password) = first {
         println!("            log in as {FIRST} with {password}; it is shown this once, `hookline ctl admins set {FIRST}` sets another");

@@ -4,8 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use hookline_integration_tests::broker::{self, Broker};
-use hookline_integration_tests::services::service;
-use hookline_integration_tests::{kafka, unique};
+use hookline_integration_tests::proxy::{Proxy, Weather};
+use hookline_integration_tests::services::{self, service};
+use hookline_integration_tests::{kafka, publish_all, unique};
 use hookline_mqtt::QoS;
 use hookline_mqtt::client::Options;
 
@@ -17,6 +18,7 @@ const WINDOW: usize = 20;
 
 #[test]
 fn exactly_the_selected_messages_arrive_in_order_across_an_outage() {
+    let _alone = services::may_stop();
     let topic = unique("rule");
     kafka::create_topic(&topic, PARTITIONS);
     let folder = tempfile::tempdir().expect("a folder");
@@ -85,6 +87,64 @@ fn exactly_the_selected_messages_arrive_in_order_across_an_outage() {
     let ledgers = broker::ledgers(folder.path());
     let ledger = ledgers.iter().find(|ledger| ledger["name"] == "pipeline").expect("the action has an account");
     assert_eq!((ledger["delivered"].as_u64(), ledger["pending"].as_u64()), (Some(expected.len() as u64), Some(0)));
+}
+
+/// The broker is killed and the network is cut, again and again, while batches are under way: with transactions nothing is there twice.
+#[test]
+fn transactions_bring_every_record_exactly_once() {
+    const KILLS: u64 = 6;
+    const EACH: u64 = 3000;
+    let _stay = services::stay();
+    let topic = unique("once");
+    kafka::create_topic(&topic, PARTITIONS);
+    let (server, advertised) = kafka::proxied();
+    let mut proxy = Proxy::start_at(advertised, server);
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = format!(
+        r#"
+        [connectors.kafka]
+        type = "kafka"
+        bootstrap_hosts = "{advertised}"
+        authentication = {{ mechanism = "scram_sha_256", username = "hookline", password = "hookline" }}
+        [actions.pipeline]
+        connector = "kafka"
+        delivery = {{ attempt_timeout_secs = 30, batch_records_max = 50, retry_initial_ms = 50, retry_max_ms = 500 }}
+        [actions.pipeline.parameters]
+        topic = "{topic}"
+        transactional_id = "{topic}-pipeline"
+        [rules.all]
+        sql = 'SELECT clientid, payload.seq AS seq FROM "numbers"'
+        actions = ["pipeline"]
+        "#
+    );
+    let send = |broker: &Broker, from: u64| {
+        let mut client = broker.connect(&Options::new("c"));
+        publish_all(&mut client, "numbers", (from..from + EACH).map(|seq| format!(r#"{{"seq": {seq}}}"#)));
+    };
+    for round in 0..KILLS {
+        let broker = Broker::start(folder.path(), &config);
+        send(&broker, round * EACH);
+        // In the middle of what it delivers, and every other time the network goes first.
+        std::thread::sleep(Duration::from_millis(150 * round));
+        if round % 2 == 1 {
+            proxy.set(Weather::Cut(3000));
+            std::thread::sleep(Duration::from_millis(400));
+            proxy.set(Weather::Fair);
+            std::thread::sleep(Duration::from_millis(400));
+        }
+        broker.kill();
+    }
+    let broker = Broker::start(folder.path(), &config);
+    let total = KILLS * EACH;
+    let consumed = kafka::consume(&topic, PARTITIONS, Duration::from_secs(60), |consumed| consumed.len() as u64 >= total);
+    let found = distinct(&consumed).len() as u64;
+    assert_eq!((consumed.len() as u64, found), (total, total), "every record is there, and none twice");
+    let more = kafka::consume(&topic, PARTITIONS, Duration::from_secs(3), |_| false);
+    assert_eq!(more.len() as u64, total, "and nothing came behind them");
+    assert!(broker.stop().success());
+    let ledgers = broker::ledgers(folder.path());
+    let ledger = ledgers.iter().find(|ledger| ledger["name"] == "pipeline").expect("the action has an account");
+    assert_eq!((ledger["dead_lettered"].as_u64(), ledger["pending"].as_u64()), (Some(0), Some(0)));
 }
 
 fn selected(seq: u64) -> bool {

@@ -51,6 +51,10 @@ pub(super) fn open(connector: &Connector, security: &Security, parameters: &Para
         .set("batch.size", parameters.batch_bytes_max.to_string())
         .set("compression.type", parameters.compression.name())
         .set("partitioner", "murmur2_random");
+    if let Some(id) = &parameters.transactional_id {
+        // A transaction that does not come to its end is taken back by the coordinator, so its records need not be tried for longer.
+        config.set("transactional.id", id).set("transaction.timeout.ms", "60000").set("message.timeout.ms", "50000");
+    }
     further(&mut config, connector);
     config.create().map_err(|error| Failure::Reconnect(format!("kafka client: {error}")))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::kind::SettingsError;
+use crate::kind::{PARAMETERS, SettingsError};
 use crate::tls::{Pem, Tls};
 
 /// A Kafka cluster.
@@ -113,12 +113,31 @@ pub(crate) struct Parameters {
     /// Which replicas must have a record before it counts as delivered.
     #[serde(default)]
     pub(crate) acks: Acks,
+    /// Exactly once: batches are transactions under this name, and each also keeps how far it has come. It must be this action's alone, in the whole
+    /// cluster; the action has one worker, `acks` is `all`, and the topic a constant. Consumers see every record once with `isolation.level = read_committed`.
+    pub(crate) transactional_id: Option<String>,
     /// Milliseconds that the client waits for more records before it sends.
     #[serde(default = "linger_ms")]
     pub(crate) linger_ms: u32,
     /// Bytes of a request to one partition at the most.
     #[serde(default = "batch_bytes_max")]
     pub(crate) batch_bytes_max: u32,
+}
+
+impl Parameters {
+    /// What does not go together.
+    pub(crate) fn check(&self) -> Result<(), Vec<SettingsError>> {
+        let wrong =
+            |path: &str, problem: &str| Err(vec![SettingsError { path: format!("{PARAMETERS}.{path}"), problem: problem.to_owned() }]);
+        match &self.transactional_id {
+            Some(id) if id.is_empty() => wrong("transactional_id", "must not be empty"),
+            Some(_) if self.acks != Acks::All => wrong("acks", "must be \"all\" with a transactional_id"),
+            Some(_) if self.topic.contains("${") => {
+                wrong("topic", "must be a constant with a transactional_id: how far it has come is kept with the topic")
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Which replicas must have a record.

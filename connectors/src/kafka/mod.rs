@@ -1,6 +1,8 @@
 //! Kafka: each record becomes one message with key, value and headers from templates. The header `hookline_id` is always
 //! there; a consumer that drops what it has seen gets every record exactly once.
 //!
+//! With `transactional_id` Kafka itself has every record exactly once.
+//!
 //! The producer is idempotent and tries for ever, so order is kept across an outage. Keys are spread over the partitions
 //! as Kafka's own producers do it.
 
@@ -9,6 +11,7 @@ mod config;
 mod request;
 mod sink;
 mod source;
+mod transaction;
 
 use crate::kind::{self, Kind};
 
@@ -18,6 +21,7 @@ pub(crate) const KIND: Kind = Kind {
     sink: Some(|connector, parameters, _| {
         let (connector, parameters) =
             kind::both(kind::settings::<config::Connector>(connector), kind::settings::<config::Parameters>(parameters))?;
+        parameters.check()?;
         let (security, request) = kind::both_valid(connector.security(), request::Request::new(&parameters))?;
         Ok(Box::new(sink::KafkaSink::new(connector, security, request, parameters)))
     }),

@@ -6,12 +6,13 @@ use std::time::Duration;
 use hookline_schemas::Record;
 use hookline_schemas::ports::BoxFuture;
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord};
+use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer};
 use tokio::time::timeout;
 
 use super::client::{self, Security};
 use super::config::{Connector, Parameters};
 use super::request::Request;
+use super::transaction::Transactions;
 use crate::connector::{Failure, Sink};
 
 /// How long a call waits for confirmations before it says that there are none yet.
@@ -27,11 +28,22 @@ pub(super) struct KafkaSink {
     under_way: VecDeque<(u64, DeliveryFuture)>,
     /// One could not be produced: nothing may go before it.
     is_stuck: bool,
+    /// Where batches are transactions.
+    transactions: Option<Transactions>,
 }
 
 impl KafkaSink {
     pub(super) fn new(connector: Connector, security: Security, request: Request, parameters: Parameters) -> KafkaSink {
-        KafkaSink { connector, security, parameters, request, producer: None, under_way: VecDeque::new(), is_stuck: false }
+        KafkaSink {
+            connector,
+            security,
+            parameters,
+            request,
+            producer: None,
+            under_way: VecDeque::new(),
+            is_stuck: false,
+            transactions: None,
+        }
     }
 
     /// Hands the records to the producer, but for those that it has already.
@@ -74,10 +86,45 @@ impl KafkaSink {
         Ok(true)
     }
 
+    /// Makes a producer; one for transactions asks how far those have come.
+    async fn make_producer(&mut self) -> Result<FutureProducer, Failure> {
+        let producer = match &self.parameters.transactional_id {
+            Some(id) => {
+                let (producer, transactions) = Transactions::open(&self.connector, &self.security, &self.parameters, id).await?;
+                self.transactions = Some(transactions);
+                producer
+            }
+            None => client::open(&self.connector, &self.security, &self.parameters)?,
+        };
+        self.producer = Some(producer.clone());
+        Ok(producer)
+    }
+
+    /// Delivers a batch as one transaction, but for what earlier ones have brought already.
+    async fn transact(&mut self, records: &[Record]) -> Result<(), Failure> {
+        let (Some(producer), Some(transactions)) = (self.producer.clone(), &mut self.transactions) else {
+            return Err(Failure::Reconnect("kafka: not connected".into()));
+        };
+        let rest = transactions.rest(records);
+        if rest.is_empty() {
+            return Ok(());
+        }
+        producer.begin_transaction().map_err(|error| Failure::Reconnect(format!("kafka: {error}")))?;
+        self.produce(rest)?;
+        if !self.confirmed(rest).await? {
+            return Err(Failure::Reconnect("kafka: a transaction was not confirmed in time".into()));
+        }
+        match &mut self.transactions {
+            Some(transactions) => transactions.commit(&producer, rest).await,
+            None => Err(Failure::Reconnect("kafka: not connected".into())),
+        }
+    }
+
     /// What the producer still has is dropped; it comes again from the queue.
     fn forget_producer(&mut self) {
         self.under_way.clear();
         self.is_stuck = false;
+        self.transactions = None;
         if let Some(producer) = self.producer.take() {
             // Its end may block on a socket.
             drop(tokio::task::spawn_blocking(move || drop(producer)));
@@ -88,16 +135,17 @@ impl KafkaSink {
 impl Sink for KafkaSink {
     fn connect(&mut self) -> BoxFuture<'_, Result<(), Failure>> {
         Box::pin(async {
-            let producer = match &self.producer {
+            let producer = match self.producer.clone() {
                 Some(producer) => producer,
-                None => self.producer.insert(client::open(&self.connector, &self.security, &self.parameters)?),
+                None => self.make_producer().await?,
             };
-            client::ping(producer, &self.connector.bootstrap_hosts).await
+            client::ping(&producer, &self.connector.bootstrap_hosts).await
         })
     }
 
     fn announce(&mut self, records: &[Record]) {
-        if !self.is_stuck {
+        // A transaction has one batch.
+        if !self.is_stuck && self.parameters.transactional_id.is_none() {
             // What is wrong is told when they are delivered.
             self.is_stuck = self.produce(records).is_err();
         }
@@ -109,6 +157,13 @@ impl Sink for KafkaSink {
 
     fn deliver<'a>(&'a mut self, records: &'a [Record]) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
+            if self.parameters.transactional_id.is_some() {
+                let delivered = self.transact(records).await;
+                if delivered.is_err() {
+                    self.forget_producer();
+                }
+                return delivered;
+            }
             let delivered = match self.produce(records) {
                 Ok(()) => {
                     self.is_stuck = false;

@@ -323,7 +323,10 @@ pub(super) async fn guard(State(logins): State<Arc<Logins>>, request: Request, n
             logins.refused("a request");
             tokio::time::sleep(REFUSAL_PAUSE).await;
             let problem = "who are you? Come with a name and password, a key and its secret, or a token of POST /api/v5/login";
-            return ([(header::WWW_AUTHENTICATE, "Basic realm=\"hookline\"")], Problem::new(Code::Unauthorized, problem)).into_response();
+            let refusal = Problem::new(Code::Unauthorized, problem).into_response();
+            // The dashboard asks by itself; a browser would put a window of its own before it.
+            let is_script = request.headers().get("sec-fetch-mode").is_some_and(|mode| mode != "navigate");
+            return if is_script { refusal } else { ([(header::WWW_AUTHENTICATE, "Basic realm=\"hookline\"")], refusal).into_response() };
         }
         Err(problem) => return problem.into_response(),
     };

@@ -4,6 +4,7 @@
 pub(crate) mod access;
 pub(crate) mod actions;
 mod answer;
+mod dashboard;
 pub(crate) mod dead_letters;
 mod login;
 mod monitor;
@@ -37,6 +38,7 @@ pub(crate) use access::Clients;
 pub(crate) use actions::is_paused;
 use answer::Answer;
 pub(crate) use answer::{Code, Problem};
+pub(crate) use dashboard::is_there as has_dashboard;
 pub(crate) use login::{FIRST, Logins, NewPerson, PersonInfo, check};
 pub(crate) use monitor::Page;
 pub(crate) use publish::Publisher;
@@ -102,7 +104,7 @@ impl Api {
         }
         if let Some(listener) = network {
             let guarded = middleware::from_fn_with_state(Arc::clone(&shared.logins), login::guard);
-            served.push(serve(network::Bounded::new(listener), router(shared).layer(guarded), &stop));
+            served.push(serve(network::Bounded::new(listener), router(shared).layer(guarded).merge(dashboard::routes()), &stop));
         }
         Api { served, stop, stopping, _file: file }
     }
