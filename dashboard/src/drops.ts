@@ -19,10 +19,10 @@ export interface Reason {
 }
 
 export const GROUPS: readonly (readonly [Group, string, string])[] = [
-  ['delivery', 'Deliveries', 'The message was taken, and one of its subscribers does not get it.'],
-  ['message', 'Messages', 'The message goes to nobody.'],
-  ['publisher', 'Refused to the publisher', 'Not dropped in silence: the publisher was told, and can send it again.'],
-  ['connection', 'Connections turned away', 'No message was lost, but these clients are not in.'],
+  ['delivery', 'Deliveries', 'taken, but one of its subscribers does not get it'],
+  ['message', 'Messages', 'it goes to nobody'],
+  ['publisher', 'Publishers refused', 'they were told, and can send it again'],
+  ['connection', 'Connections turned away', 'nothing was lost, but they are not in'],
 ];
 
 const delivery = (name: string, rest: Omit<Reason, 'counter' | 'group' | 'event'>): Reason => ({ counter: `delivery.dropped.${name}`, group: 'delivery', event: name, ...rest });

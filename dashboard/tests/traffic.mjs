@@ -18,10 +18,14 @@ export async function plant(url, gauges = 6) {
   };
   const board = await join('board-1');
   await board.subscribeAsync({ 'plant/+/reading': { qos: 1 }, 'converted/#': { qos: 0 }, '$share/boards/plant/+/state': { qos: 1 } });
-  const panel = await join('panel-stuck');
+  const panel = await join('panel-stuck', { keepalive: 0 });
   await panel.subscribeAsync('plant/#', { qos: 1 });
   // What is never called back is never acknowledged: the window fills, then the queue, then messages are dropped.
   panel.handleMessage = () => {};
+  // One that takes its time.
+  const slow = await join('printer-slow', { keepalive: 0, properties: { receiveMaximum: 2 } });
+  await slow.subscribeAsync('plant/gauge-2/reading', { qos: 1 });
+  slow.handleMessage = (_packet, done) => setTimeout(done, 400);
   const away = await client(url, 'archive-7', { clean: false, properties: { sessionExpiryInterval: 3600 } });
   await away.subscribeAsync('plant/+/reading', { qos: 1 });
   await away.endAsync();

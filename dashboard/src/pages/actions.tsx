@@ -81,11 +81,11 @@ function Ledger({ of }: { of: api.Action }) {
 
 function State({ of }: { of: api.Action }) {
   const { activity } = of;
-  const past = samples.value;
+  const past = samples.value.filter((one) => one.pending !== null);
   return (
     <div class="cols-2">
       <Panel title="Records that wait">
-        <Chart label="Records that wait" times={past.map((one) => one.at)} format={count} height={180} series={[{ name: of.name, colour: 'series-1', values: past.map((one) => one.pending?.[of.name] ?? null) }]} />
+        <Chart label="Records that wait" whole times={past.map((one) => one.at)} format={count} height={180} series={[{ name: of.name, colour: 'series-1', values: past.map((one) => one.pending?.[of.name] ?? null) }]} />
       </Panel>
       <Ledger of={of} />
       <Panel title="Action">

@@ -21,6 +21,7 @@ const RECORDED = '"$events/message/dropped", "$events/message/delivery_dropped"'
 const RECORDER = `[recorder]
 events = ["$events/message/dropped", "$events/message/delivery_dropped"]`;
 
+const WEIGHT: { [kind in Reason['kind']]: number } = { usual: 0, care: 1, grave: 2 };
 const KINDS: { [kind in Reason['kind']]: Tone } = { usual: 'off', care: 'warn', grave: 'bad' };
 
 interface DroppedMessage {
@@ -205,7 +206,7 @@ function AffectedSinks() {
 }
 
 function Cause({ reason }: { reason: Reason }) {
-  const all = samples.value;
+  const all = samples.value.filter((one) => one.reasons !== null);
   return (
     <div class="stack">
       <Panel title={reason.title} note={reason.counter} body>
@@ -247,7 +248,8 @@ export function Drops({ path }: { path: readonly string[] }) {
   );
   if (!latest) return <Page title="Drops"><Loading /></Page>;
   const losses = rows.filter((row) => row.reason.group === 'delivery' || row.reason.group === 'message');
-  const worst = [...losses].sort((a, b) => b.rate - a.rate || b.total - a.total)[0];
+  const urgency = (row: (typeof rows)[number]): number => (row.rate > 0 ? 1 + WEIGHT[row.reason.kind] : 0);
+  const worst = [...losses].sort((a, b) => urgency(b) - urgency(a) || b.rate - a.rate || b.total - a.total)[0];
   const chosen = (path[0] ? reasonOf(path[0]) : undefined) ?? (worst && worst.total > 0 ? worst.reason : undefined);
   const found = wanted.replace(/'/g, '').trim();
   const sinks = latest.actions.filter((action) => action.ledger.dropped + action.ledger.expired + action.ledger.dead_lettered > 0);
@@ -273,7 +275,7 @@ export function Drops({ path }: { path: readonly string[] }) {
             return (
               <Panel key={group} title={title} note={meaning}>
                 {shown.length === 0 ? (
-                  <p class="dim" style={{ padding: '10px 12px' }}>
+                  <p class="dim" style={{ padding: '8px 12px' }}>
                     None since the start.
                   </p>
                 ) : (
@@ -293,7 +295,7 @@ export function Drops({ path }: { path: readonly string[] }) {
               </Panel>
             );
           })}
-          <Panel title="Records of actions" note="Messages that rules have handed on, and that their sink did not get.">
+          <Panel title="Records of actions" note="from rules, and not taken by their sink">
             {sinks.length === 0 ? (
               <p class="dim" style={{ padding: '10px 12px' }}>
                 None: no record was dropped, expired or refused by its sink.

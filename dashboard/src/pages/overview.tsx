@@ -68,6 +68,8 @@ export function Overview() {
     .sort((a, b) => b.total - a.total);
   const titleOf = (counter: string): string => REASONS.find((reason) => reason.counter === counter)?.title ?? counter;
   const lagging = latest.actions.filter((action) => all.some((sample) => (sample.pending?.[action.name] ?? 0) > 0)).map((action) => action.name);
+  // What was before this page was opened has no figures of single sinks.
+  const live = all.filter((sample) => sample.pending !== null);
   const hasCommit = all.some((sample) => sample.commit !== null);
   return (
     <Page title="Overview" tools={<span class="dim">every 2 s, the last {duration(((all.at(-1)?.at ?? 0) - (all[0]?.at ?? 0)) / 1000)}</span>}>
@@ -88,13 +90,13 @@ export function Overview() {
             <Chart label="Messages a second" times={times} format={rate} series={[{ name: 'in', values: all.map((s) => s.received), colour: 'series-1' }, { name: 'out', values: all.map((s) => s.sent), colour: 'series-2' }]} />
           </Panel>
           <Panel title="Drops by reason" note="a second" tools={<a href="#/drops">Why?</a>}>
-            <Chart label="Drops a second" times={times} format={rate} empty="Nothing was dropped since the start" series={seriesOf(all, reasons.slice(0, 6).map(({ reason }) => reason.counter), (s, name) => s.reasons?.[name] ?? null, titleOf)} />
+            <Chart label="Drops a second" times={times} format={rate} empty="Nothing was dropped since the start" series={reasons.length === 0 ? [] : [...seriesOf(all, reasons.slice(0, 5).map(({ reason }) => reason.counter), (s, name) => s.reasons?.[name] ?? null, titleOf), { name: 'all', values: all.map((s) => s.dropped), colour: 'ink-3' }]} />
           </Panel>
           <Panel title="Connections">
-            <Chart label="Connections" times={times} format={count} series={[{ name: 'connected', values: all.map((s) => s.connections), colour: 'series-1' }]} height={130} />
+            <Chart label="Connections" whole times={times} format={count} series={[{ name: 'connected', values: all.map((s) => s.connections), colour: 'series-1' }]} height={130} />
           </Panel>
           <Panel title="Sink lag" note="records that wait">
-            <Chart label="Records that wait" times={times} format={count} height={130} empty="No record waits for a sink" series={seriesOf(all, lagging.slice(0, 6), (s, name) => s.pending?.[name] ?? null, (name) => name)} />
+            <Chart label="Records that wait" times={live.map((s) => s.at)} format={count} whole height={130} empty="No record waits for a sink" series={seriesOf(live, lagging.slice(0, 6), (s, name) => s.pending?.[name] ?? null, (name) => name)} />
           </Panel>
           {hasCommit && (
             <Panel title="Commit latency" note="from a message to the disk">

@@ -6,15 +6,13 @@ import { Button } from '../parts/button';
 import { Dialog, sure } from '../parts/dialog';
 import { Editor } from '../parts/editor';
 import { Field, Mark, Page, Panel, Search, Tabs } from '../parts/page';
-import { SqlEditor } from '../parts/sql';
+import { sampleFor, SqlEditor } from '../parts/sql';
 import { Empty, Failed, Fetched, message } from '../parts/state';
 import { Table } from '../parts/table';
 import { attempt } from '../parts/toast';
 import { usePoll } from '../poll';
 import { go, href, place, setQuery } from '../router';
 import { may, refusal } from '../session';
-
-const SAMPLE_PAYLOAD = { celsius: 21.5 };
 
 export function actionName(action: api.RuleAction): string {
   if (typeof action === 'string') return action;
@@ -71,15 +69,6 @@ function RuleList() {
       </Panel>
     </Page>
   );
-}
-
-/** Columns of a sample that stand for the first thing behind FROM. */
-function sampleFor(sql: string, events: readonly api.RuleEvent[]): api.Row {
-  const from = /FROM\s+['"]([^'"]+)['"]/i.exec(sql)?.[1] ?? 't/a';
-  const event = from.startsWith('$events/') ? events.find((one) => one.from.includes(from)) : undefined;
-  if (event) return event.sample;
-  const topic = from.replace(/\+/g, '7').replace(/\/?#$/, '/a').replace(/^\//, '') || 't/a';
-  return { clientid: 'gauge-7', topic, qos: 1, payload: SAMPLE_PAYLOAD };
 }
 
 type Outcome = { kind: 'rows'; rows: api.Json[] } | { kind: 'none'; text: string } | { kind: 'failed'; text: string };
@@ -216,6 +205,8 @@ function Counters({ of, window }: { of: api.RuleMetrics; window: api.RuleDetail[
   );
 }
 
+const NO_EVENTS: readonly api.RuleEvent[] = [];
+
 interface Draft {
   sql: string;
   description: string;
@@ -262,7 +253,7 @@ function Actions({ text, onChange, readOnly }: { text: string; onChange: (text: 
 }
 
 function RuleEditor({ id, before, detail, refresh }: { id: string | undefined; before: Draft; detail: api.RuleDetail | undefined; refresh: () => void }) {
-  const events = usePoll(api.ruleEvents, 0).data ?? [];
+  const events = usePoll(api.ruleEvents, 0).data ?? NO_EVENTS;
   const [draft, setDraft] = useState(before);
   const [name, setName] = useState('');
   const [context, setContext] = useState('');
@@ -326,7 +317,7 @@ function RuleEditor({ id, before, detail, refresh }: { id: string | undefined; b
           <>
             <div class="cols-side">
               <Panel title="Statement" body>
-                <SqlEditor value={draft.sql} onChange={(sql) => change({ sql })} events={events} onRun={() => {}} readOnly={false} />
+                <SqlEditor value={draft.sql} onChange={(sql) => change({ sql })} events={events} onRun={() => {}} height="292px" />
               </Panel>
               <Panel title="Rule" body>
                 <div class="form">

@@ -18,10 +18,13 @@ interface Props {
   series: readonly Series[];
   format: (value: number) => string;
   height?: number;
+  /** Whole numbers only. */
+  whole?: boolean;
   /** What to say while there is nothing. */
   empty?: string;
 }
 
+const WHOLE = [1, 2, 5].flatMap((n) => [n, n * 10, n * 100, n * 1e3, n * 1e4, n * 1e5, n * 1e6, n * 1e7, n * 1e8]).sort((a, b) => a - b);
 const FONT = '11px "IBM Plex Sans Variable", sans-serif';
 
 function options(props: Props, width: number): uPlot.Options {
@@ -35,7 +38,7 @@ function options(props: Props, width: number): uPlot.Options {
     scales: { y: { range: (_u, _min, max) => [0, max > 0 ? max * 1.12 : 1] } },
     axes: [
       { ...axis, grid: { show: false }, size: 24, space: 70, values: (_u, ticks) => ticks.map((tick) => new Date(tick * 1000).toTimeString().slice(0, 8)) },
-      { ...axis, size: 52, space: 34, values: (_u, ticks) => ticks.map((tick) => props.format(tick)) },
+      { ...axis, size: 52, space: 34, ...(props.whole && { incrs: WHOLE }), values: (_u, ticks) => ticks.map((tick) => props.format(tick)) },
     ],
     series: [
       {},
@@ -44,6 +47,7 @@ function options(props: Props, width: number): uPlot.Options {
           label: series.name,
           stroke: colour(series.colour),
           width: 1.6,
+          spanGaps: true,
           fill: i === 0 && props.series.length <= 2 ? `color-mix(in srgb, ${colour(series.colour)} 12%, transparent)` : undefined,
           points: { show: false },
         }),

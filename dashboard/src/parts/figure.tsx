@@ -5,8 +5,8 @@ export function Spark({ values }: { values: readonly (number | null)[] }) {
   const known = values.filter((value): value is number => value !== null);
   if (known.length < 2) return <svg class="spark" aria-hidden="true" />;
   const high = Math.max(...known, 1e-9);
-  const step = 100 / (values.length - 1);
-  const points = values.map((value, i) => (value === null ? '' : `${(i * step).toFixed(2)},${(21 - (value / high) * 19).toFixed(2)}`)).filter(Boolean);
+  const step = 100 / (known.length - 1);
+  const points = known.map((value, i) => `${(i * step).toFixed(2)},${(21 - (value / high) * 19).toFixed(2)}`);
   return (
     <svg class="spark" viewBox="0 0 100 22" preserveAspectRatio="none" aria-hidden="true">
       <polyline points={points.join(' ')} fill="none" stroke="var(--accent)" stroke-width="1.3" vector-effect="non-scaling-stroke" />

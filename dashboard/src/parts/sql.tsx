@@ -21,25 +21,36 @@ export function completionsOf(events: readonly api.RuleEvent[]): Completion[] {
   ];
 }
 
+/** Columns of a sample that stand for the first thing behind FROM. */
+export function sampleFor(sql: string, events: readonly api.RuleEvent[]): api.Row {
+  const from = /FROM\s+['"]([^'"]+)['"]/i.exec(sql)?.[1] ?? 't/a';
+  const event = from.startsWith('$events/') ? events.find((one) => one.from.includes(from)) : undefined;
+  if (event) return event.sample;
+  const topic = from.replace(/\+/g, '7').replace(/\/?#$/, '/a').replace(/^\//, '') || 't/a';
+  return { clientid: 'gauge-7', topic, qos: 1, payload: { celsius: 21.5 } };
+}
+
 /** Where the message names a column, it counts the characters of the whole statement. */
 export function problemOf(message: string): Problem {
   const at = /at column (\d+)/.exec(message)?.[1];
   return at === undefined ? { message } : { message: message.replace(/ at column \d+/, ''), at: Number(at) };
 }
 
+const NONE: readonly Problem[] = [];
+
 /** What the broker says of a statement a moment after it was typed. Values that do not fit the sample are no mistake of the statement. */
-function useProblems(sql: string): readonly Problem[] {
-  const [problems, setProblems] = useState<readonly Problem[]>([]);
+function useProblems(sql: string, events: readonly api.RuleEvent[]): readonly Problem[] {
+  const [problems, setProblems] = useState<readonly Problem[]>(NONE);
   useEffect(() => {
-    if (!may('operator') || sql.trim() === '') return setProblems([]);
+    if (!may('operator') || events.length === 0 || sql.trim() === '') return setProblems(NONE);
     let gone = false;
     const timer = setTimeout(() => {
-      api.testRule(sql, {}).then(
-        () => !gone && setProblems([]),
+      api.testRule(sql, sampleFor(sql, events)).then(
+        () => !gone && setProblems(NONE),
         (error: unknown) => {
           if (gone) return;
           const told = error instanceof api.ApiError && error.code === 'BAD_REQUEST' ? problemOf(error.message) : undefined;
-          setProblems(told?.at === undefined ? [] : [told]);
+          setProblems(told?.at === undefined ? NONE : [told]);
         },
       );
     }, 350);
@@ -47,15 +58,15 @@ function useProblems(sql: string): readonly Problem[] {
       gone = true;
       clearTimeout(timer);
     };
-  }, [sql]);
+  }, [sql, events]);
   return problems;
 }
 
-export function SqlEditor({ value, onChange, events, onRun, readOnly }: { value: string; onChange: (sql: string) => void; events: readonly api.RuleEvent[]; onRun: () => void; readOnly?: boolean }) {
-  const problems = useProblems(value);
+export function SqlEditor({ value, onChange, events, onRun, height }: { value: string; onChange: (sql: string) => void; events: readonly api.RuleEvent[]; onRun: () => void; height: string }) {
+  const problems = useProblems(value, events);
   return (
     <div>
-      <Editor label="Statement" language="sql" value={value} onChange={onChange} problems={problems} completions={completionsOf(events)} onRun={onRun} readOnly={readOnly} height="190px" />
+      <Editor label="Statement" language="sql" value={value} onChange={onChange} problems={problems} completions={completionsOf(events)} onRun={onRun} height={height} />
       {problems.map((problem) => (
         <p key={problem.message} class="bad" role="alert" style={{ padding: '6px 2px 0' }}>
           {problem.message}
