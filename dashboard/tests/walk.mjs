@@ -3,8 +3,8 @@
 //   HOOKLINE_DASHBOARD=http://127.0.0.1:18083/ HOOKLINE_USER=keeper HOOKLINE_PASSWORD='keeps everything' \
 //   HOOKLINE_WS=ws://127.0.0.1:8083/mqtt node tests/walk.mjs
 //
-// The broker has the configuration tests/broker.toml, a new data folder, and addresses of its own. It expects of it: the keys keeper (administrator) and
-// watcher (viewer), a WebSocket listener, small queues, the recorder, users and permissions in the store, and the rules, actions and connectors by their names.
+// The broker has the configuration tests/broker.toml, a new data folder, and addresses of its own. It expects of it: the key keeper (administrator), a
+// WebSocket listener, small queues, the recorder, users and permissions in the store, and the rules, actions and connectors by their names.
 // HOOKLINE_SHOTS=FOLDER keeps a picture of every page, light and dark. HOOKLINE_CHROMIUM names another browser than /usr/bin/chromium.
 // Ends with 0 when everything holds; each check is a line.
 import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
@@ -21,6 +21,7 @@ const SHOTS = process.env.HOOKLINE_SHOTS;
 const BUNDLE_MAX = 400_000;
 const FIRST_VIEW_MAX_MS = 1000;
 const WAIT_MS = 15_000;
+const CHECK_MAX_MS = 90_000;
 
 let failures = 0;
 /** What went wrong beside the checks: errors on the console, requests that failed or went elsewhere. */
@@ -30,12 +31,18 @@ const expected = [];
 
 async function check(what, work) {
   const from = Date.now();
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`not done within ${CHECK_MAX_MS / 1000} s`)), CHECK_MAX_MS);
+  });
   try {
-    await work();
+    await Promise.race([work(), late]);
     console.log(`ok    ${what} (${Date.now() - from} ms)`);
   } catch (error) {
     failures += 1;
     console.log(`FAIL  ${what}: ${String(error.message ?? error).split('\n').slice(0, 6).join('\n      ')}`);
+  } finally {
+    clearTimeout(timer);
   }
 }
 
@@ -91,8 +98,21 @@ function watch(page, name) {
   });
 }
 
-async function login(page, user = USER, password = PASSWORD) {
-  await page.fill('input[name=username]', user);
+/** People of its own: a login by a key ends when the configuration changes. */
+const PEOPLE = [
+  { username: 'walking-admin', password: 'walks everywhere', role: 'administrator' },
+  { username: 'walking-viewer', password: 'walks and looks', role: 'viewer' },
+];
+const [ADMIN, VIEWER] = PEOPLE;
+
+async function api(method, path, body) {
+  const authorization = `Basic ${Buffer.from(`${USER}:${PASSWORD}`).toString('base64')}`;
+  const answer = await fetch(new URL(`api/v5${path}`, ADDRESS), { method, headers: { authorization, 'content-type': 'application/json' }, body: body && JSON.stringify(body) });
+  must(answer.ok, `${method} ${path}: ${answer.status} ${await answer.text()}`);
+}
+
+async function login(page, { username, password } = ADMIN) {
+  await page.fill('input[name=username]', username);
   await page.fill('input[name=password]', password);
   await page.click('button[type=submit]');
   await page.locator('.figures').first().waitFor({ timeout: WAIT_MS });
@@ -120,7 +140,8 @@ async function everyPage(page, name) {
     await open(page, place);
     await page.locator('h1', { hasText: title }).waitFor({ timeout: WAIT_MS });
     await until(`${place} has loaded`, async () => (await page.locator('.lines').count()) === 0);
-    must((await page.locator('.state.failed').count()) === 0, `${place}: ${await page.locator('.state.failed').first().textContent().catch(() => '')}`);
+    const failed = await page.locator('.state.failed').allTextContents();
+    must(failed.length === 0, `${place}: ${failed.join()}`);
     must((await page.getByText('This broker does not offer that').count()) === 0, `${place}: the API does not have it`);
     if (SHOTS) {
       await page.waitForTimeout(600);
@@ -152,7 +173,7 @@ async function walk(browser, traffic) {
   });
   await check('a wrong password is told', async () => {
     expected.push(/^401 POST \/api\/v5\/login$/);
-    await page.fill('input[name=username]', USER);
+    await page.fill('input[name=username]', ADMIN.username);
     await page.fill('input[name=password]', 'not this one');
     await page.click('button[type=submit]');
     await text(page, 'the name or the password is wrong');
@@ -402,9 +423,9 @@ async function walk(browser, traffic) {
   });
   await check('the audit log names who has changed what', async () => {
     await open(page, 'audit');
-    await row(page, 'Audit log', '/configs').filter({ hasText: USER }).waitFor();
+    await row(page, 'Audit log', '/configs').filter({ hasText: ADMIN.username }).waitFor();
     await row(page, 'Audit log', '/configs').click();
-    await page.locator('dialog', { hasText: USER }).waitFor();
+    await page.locator('dialog', { hasText: ADMIN.username }).waitFor();
     await page.keyboard.press('Escape');
   });
   await check('a dashboard user is made and removed', async () => {
@@ -467,7 +488,7 @@ async function walk(browser, traffic) {
   watch(viewer, 'viewer');
   await check('a viewer sees, and cannot change', async () => {
     await viewer.goto(ADDRESS);
-    await login(viewer, 'watcher', 'looks at it only');
+    await login(viewer, VIEWER);
     await open(viewer, 'actions/webhook');
     const pause = viewer.getByRole('button', { name: 'Pause' });
     await pause.waitFor();
@@ -491,6 +512,7 @@ if (size > BUNDLE_MAX) {
   console.log(`FAIL  the bundle is larger than ${BUNDLE_MAX / 1000} kB`);
 }
 if (SHOTS) mkdirSync(SHOTS, { recursive: true });
+for (const person of PEOPLE) await api('POST', '/users', person);
 const traffic = await plant(WS);
 const browser = await chromium.launch({ executablePath: process.env.HOOKLINE_CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox', '--disable-dev-shm-usage'] });
 try {
@@ -501,6 +523,7 @@ try {
 } finally {
   await browser.close();
   await traffic.end();
+  for (const { username } of PEOPLE) await api('DELETE', `/users/${username}`);
 }
 await check('no error on the console, no request that failed or went elsewhere', async () => must(strays.length === 0, [...new Set(strays)].join('\n      ')));
 console.log(failures === 0 ? 'everything holds' : `${failures} checks failed`);

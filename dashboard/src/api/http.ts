@@ -6,6 +6,8 @@ export class ApiError extends Error {
     readonly status: number,
     readonly code: string,
     message: string,
+    /** Where several things are wrong, each of them. */
+    readonly errors: readonly string[] = [],
   ) {
     super(message);
   }
@@ -37,8 +39,8 @@ function address(path: string, query: Query = {}): string {
 async function problem(response: Response): Promise<ApiError> {
   const text = await response.text();
   try {
-    const { code, message } = JSON.parse(text) as { code?: string; message?: string };
-    return new ApiError(response.status, code ?? '', message ?? text);
+    const { code, message, errors } = JSON.parse(text) as { code?: string; message?: string; errors?: string[] };
+    return new ApiError(response.status, code ?? '', message ?? text, errors);
   } catch {
     return new ApiError(response.status, '', text || `${response.status} ${response.statusText}`);
   }

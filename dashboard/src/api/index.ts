@@ -45,8 +45,8 @@ export const ruleMetrics = (id: string, s?: S) => get<T.RuleDetail>(`/rules/${pa
 export const ruleEvents = (s?: S) => get<T.RuleEvent[]>('/rule_events', s);
 export const testRule = (sql: string, context: T.Row) => post<T.Json>('/rule_test', { sql, context });
 export const backtest = (sql: string, from: string, limit: number, s?: S) => call<T.Backtest>('POST', '/rule_backtest', { body: { sql, from, limit }, signal: s });
-export const createRule = (rule: T.Row) => post<T.Rule>('/rules', rule);
-export const updateRule = (id: string, rule: T.Row) => call<T.Rule>('PUT', `/rules/${part(id)}`, { body: rule });
+export const createRule = (rule: T.Row) => post<T.Changed>('/rules', rule);
+export const updateRule = (id: string, rule: T.Row) => call<T.Changed>('PUT', `/rules/${part(id)}`, { body: rule });
 export const removeRule = (id: string) => remove(`/rules/${part(id)}`);
 
 export const actions = (s?: S) => plain(get<T.Action[]>('/actions', s));
@@ -88,12 +88,10 @@ export const setPerson = (username: string, password: string, role: T.Role) => p
 export const removePerson = (name: string) => remove(`/users/${part(name)}`);
 
 export const config = (s?: S) => get<T.ConfigFile>('/configs', s);
-export const putConfig = async (content: string, version: number) => {
-  await send('PUT', '/configs', { text: content, headers: { 'if-match': String(version) } });
-};
+export const putConfig = (content: string, version: number) => call<T.Changed>('PUT', '/configs', { text: content, headers: { 'if-match': String(version) } });
 export const configHistory = (s?: S) => plain(get<T.List<T.ConfigVersion> | T.ConfigVersion[]>('/configs/history', s));
 export const configDiff = async (from: number, to: number, signal?: S) => (await send('GET', '/configs/diff', { query: { from, to }, signal, headers: { accept: 'text/plain' } })).text();
-export const rollback = (version: number) => post<void>('/configs/rollback', { version });
+export const rollback = (version: number) => post<T.Changed>('/configs/rollback', { version });
 export const reload = () => post<T.Json>('/configs/reload');
 export const audit = (query: Query, s?: S) => get<T.List<T.AuditEntry>>('/audit', s, query);
 

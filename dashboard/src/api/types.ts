@@ -290,6 +290,11 @@ export interface ConfigFile {
   changed_at?: string | null;
   changed_by?: string | null;
 }
+/** What a change of the configuration has changed in the broker that runs. */
+export interface Changed {
+  version: number;
+  applied?: { failed: string[]; restart: string[] };
+}
 export interface ConfigVersion {
   version: number;
   changed_at: string | null;

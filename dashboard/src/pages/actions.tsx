@@ -265,9 +265,7 @@ function ActionDetail({ name }: { name: string }) {
             </div>
           </div>
         )}
-        <div style={{ marginBottom: '-12px' }}>
-          <Tabs value={tab} onChange={(next) => setQuery('tab', next)} of={[['state', 'State and ledger'], ['letters', `Dead letters${action.dead_letters > 0 ? ` (${exact(action.dead_letters)})` : ''}`]]} />
-        </div>
+        <Tabs value={tab} onChange={(next) => setQuery('tab', next)} of={[['state', 'State and ledger'], ['letters', `Dead letters${action.dead_letters > 0 ? ` (${exact(action.dead_letters)})` : ''}`]]} />
         {tab === 'letters' ? <Letters action={action} refresh={found.refresh} /> : <State of={action} />}
       </div>
     </Page>

@@ -76,7 +76,7 @@ function ClientList() {
                     { title: 'Queue', kind: 'num', cell: (client) => (client.mqueue_len > 0 ? <span class={client.mqueue_len >= client.mqueue_max && !client.durable ? 'bad' : ''}>{exact(client.mqueue_len)}</span> : <span class="dim">0</span>) },
                     { title: 'In flight', kind: 'num', cell: (client) => (client.inflight_cnt > 0 ? <span class={client.inflight_cnt >= client.inflight_max ? 'warn' : ''}>{client.inflight_cnt}</span> : <span class="dim">0</span>) },
                     { title: 'Since', cell: (client) => <span class="soft">{ago(client.connected ? client.connected_at : client.disconnected_at)}</span> },
-                    { title: '', kind: 'acts', cell: (client) => <Button small kind="danger" needs="operator" label={`End ${client.clientid}`} onClick={() => void end(client.clientid).then((done) => done && found.refresh())}>End</Button> },
+                    { title: '', kind: 'acts', cell: (client) => <Button small needs="operator" label={`End ${client.clientid}`} onClick={() => void end(client.clientid).then((done) => done && found.refresh())}>End</Button> },
                   ]}
                 />
                 <Pager meta={meta} shown={data.length} page={page} limit={LIMIT} onPage={setPage} />

@@ -140,7 +140,7 @@ function AffectedClients({ reason }: { reason: Reason }) {
     async (signal) => {
       const named = refusal('operator') ? [] : await affected(reason, signal);
       const page = reason.who === 'queues' ? (await api.clients({ limit: CLIENTS_LOOKED }, signal)).data : [];
-      const full = page.filter((client) => client.mqueue_len > 0 && (client.mqueue_len >= client.mqueue_max * 0.75 || client.inflight_cnt >= client.inflight_max));
+      const full = page.filter((client) => !client.durable && client.mqueue_len > 0 && (client.mqueue_len >= client.mqueue_max * 0.75 || client.inflight_cnt >= client.inflight_max));
       const rows = named.slice(0, SHOWN).map((one) => ({ ...one, client: page.find((client) => client.clientid === one.clientid) }));
       const known = new Set(rows.map((row) => row.clientid));
       const others = full.filter((client) => !known.has(client.clientid)).map((client) => ({ clientid: client.clientid, dropped: 0, client }));
@@ -167,7 +167,7 @@ function AffectedClients({ reason }: { reason: Reason }) {
                 { title: 'Dropped', kind: 'num', cell: (row) => (row.dropped ? exact(row.dropped) : '–') },
                 ...(isDelivery
                   ? ([
-                      { title: 'Queue', cell: (row: (typeof rows)[number]) => (row.client ? <Gauge value={row.client.mqueue_len} max={row.client.mqueue_max} /> : '–') },
+                      { title: 'Queue', cell: (row: (typeof rows)[number]) => (row.client ? row.client.durable ? `${exact(row.client.mqueue_len)} on disk` : <Gauge value={row.client.mqueue_len} max={row.client.mqueue_max} /> : '–') },
                       { title: 'In flight', cell: (row: (typeof rows)[number]) => (row.client ? <Gauge value={row.client.inflight_cnt} max={row.client.inflight_max} /> : '–') },
                     ] as const)
                   : []),

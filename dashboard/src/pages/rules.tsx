@@ -9,7 +9,7 @@ import { Field, Mark, Page, Panel, Search, Tabs } from '../parts/page';
 import { sampleFor, SqlEditor } from '../parts/sql';
 import { Empty, Failed, Fetched, message } from '../parts/state';
 import { Table } from '../parts/table';
-import { attempt } from '../parts/toast';
+import { attempt, tellChanged } from '../parts/toast';
 import { usePoll } from '../poll';
 import { go, href, place, setQuery } from '../router';
 import { may, refusal } from '../session';
@@ -275,9 +275,8 @@ function RuleEditor({ id, before, detail, refresh }: { id: string | undefined; b
     }
     const item = { sql: draft.sql, description: draft.description, enable: draft.enable, actions };
     try {
-      if (fresh) await api.createRule({ id: name, ...item });
-      else await api.updateRule(id, item);
-      await attempt(`The rule ${fresh ? name : id} runs`, async () => {});
+      const changed = await (fresh ? api.createRule({ id: name, ...item }) : api.updateRule(id, item));
+      tellChanged(`The rule ${fresh ? name : id} ${draft.enable ? 'runs' : 'is kept, and off'}`, changed);
       if (fresh) go(href('rules', name));
       else refresh();
     } catch (error) {
@@ -304,9 +303,7 @@ function RuleEditor({ id, before, detail, refresh }: { id: string | undefined; b
         {detail && <Counters of={detail.metrics} window={detail.window} />}
         {problem && <div class="note-box bad" role="alert"><pre>{problem}</pre></div>}
         {!fresh && (
-          <div style={{ marginBottom: '-12px' }}>
-            <Tabs value={tab} onChange={(next) => setQuery('tab', next)} of={[['statement', 'Statement'], ['errors', `Last errors${detail && detail.last_errors.length > 0 ? ` (${detail.last_errors.length})` : ''}`]]} />
-          </div>
+          <Tabs value={tab} onChange={(next) => setQuery('tab', next)} of={[['statement', 'Statement'], ['errors', `Last errors${detail && detail.last_errors.length > 0 ? ` (${detail.last_errors.length})` : ''}`]]} />
         )}
         {tab === 'errors' && !fresh ? (
           <Errors of={detail?.last_errors ?? []} onTry={(event) => {

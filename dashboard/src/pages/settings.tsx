@@ -9,15 +9,15 @@ import type { Problem } from '../parts/editing';
 import { Page, Panel, Tabs } from '../parts/page';
 import { Empty, Failed, Fetched, Loading, message } from '../parts/state';
 import { Table } from '../parts/table';
-import { attempt, tell } from '../parts/toast';
+import { attempt, tell, tellChanged } from '../parts/toast';
 import { usePoll } from '../poll';
 import { place, setQuery } from '../router';
 import { may } from '../session';
 
 /** `connectors.kafka.topic: missing` is marked where that table or key stands; a line that is named, there. */
-function problemsOf(told: string, content: string): Problem[] {
+function problemsOf(told: readonly string[], content: string): Problem[] {
   const lines = content.split('\n');
-  return told.split('\n').map((text) => text.trim()).filter(Boolean).map((text) => {
+  return told.map((text) => {
     const named = /line (\d+)/.exec(text)?.[1];
     if (named) return { message: text, line: Number(named) };
     const keys = /^([\w."-]+(?:\[\d+\])?)/.exec(text)?.[1]?.split('.') ?? [];
@@ -48,6 +48,12 @@ export function Diff({ text }: { text: string }) {
   );
 }
 
+/** One entry for each thing that is wrong. */
+function mistakes(problem: unknown): readonly string[] {
+  if (problem === undefined) return [];
+  return problem instanceof api.ApiError && problem.errors.length > 0 ? problem.errors : [message(problem)];
+}
+
 function Current({ file, refresh }: { file: api.ConfigFile; refresh: () => void }) {
   const [text, setText] = useState(file.content);
   const [problem, setProblem] = useState<unknown>();
@@ -59,14 +65,13 @@ function Current({ file, refresh }: { file: api.ConfigFile; refresh: () => void 
   const apply = async (): Promise<void> => {
     setProblem(undefined);
     try {
-      await api.putConfig(text, file.version);
-      tell('The configuration is written and holds');
+      tellChanged('The configuration is written and holds', await api.putConfig(text, file.version));
       refresh();
     } catch (error) {
       setProblem(error);
     }
   };
-  const told = problem === undefined ? '' : message(problem);
+  const told = mistakes(problem);
   return (
     <Panel
       title={`Version ${file.version}`}
@@ -80,13 +85,17 @@ function Current({ file, refresh }: { file: api.ConfigFile; refresh: () => void 
       body
     >
       <div class="stack">
-        {told && (
+        {told.length > 0 && (
           <div class="note-box bad" role="alert">
             <b>{problem instanceof api.ApiError && (problem.status === 409 || problem.status === 412) ? 'Somebody has changed it meanwhile. ' : 'Nothing was changed. '}</b>
-            <pre>{told}</pre>
+            <ul style={{ paddingLeft: '18px' }}>
+              {told.map((one) => (
+                <li key={one}><code class="break">{one}</code></li>
+              ))}
+            </ul>
           </div>
         )}
-        <Editor label="Configuration" language="toml" value={text} onChange={setText} problems={told ? problemsOf(told, text) : []} readOnly={!may('administrator')} height="calc(100vh - 260px)" />
+        <Editor label="Configuration" language="toml" value={text} onChange={setText} problems={problemsOf(told, text)} readOnly={!may('administrator')} height="calc(100vh - 260px)" />
       </div>
     </Panel>
   );
@@ -106,10 +115,13 @@ function History({ version, refresh }: { version: number; refresh: () => void })
   const [shown, setShown] = useState<{ from: number; to: number }>();
   const back = async (to: number): Promise<void> => {
     if (!(await sure(`Go back to version ${to}?`, 'The file becomes what it was then, and is applied at once. The present version stays in the history.', 'Go back'))) return;
-    if (await attempt(`Version ${to} holds again`, () => api.rollback(to))) {
-      found.refresh();
-      refresh();
+    try {
+      tellChanged(`Version ${to} holds again`, await api.rollback(to));
+    } catch (error) {
+      tell(mistakes(error).join('; '), true);
     }
+    found.refresh();
+    refresh();
   };
   return (
     <Panel title="History">

@@ -72,8 +72,8 @@ export function WebSocketClient() {
     setState('connecting');
     try {
       sessionStorage.setItem(FIELD, url);
-      const { connectAsync } = await import('mqtt');
-      const opened = await connectAsync(url, { clientId: name, protocolVersion: 5, reconnectPeriod: 0, connectTimeout: 5000, ...(user && { username: user, password }) });
+      const { default: mqtt } = await import('mqtt');
+      const opened = await mqtt.connectAsync(url, { clientId: name, protocolVersion: 5, reconnectPeriod: 0, connectTimeout: 5000, ...(user && { username: user, password }) });
       client.current = opened;
       opened.on('message', (on, bytes, packet) => add({ way: 'in', topic: on, text: new TextDecoder().decode(bytes), qos: packet.qos, retain: packet.retain }));
       opened.on('error', (error) => tell(message(error), true));

@@ -1,5 +1,6 @@
 // Short notes at the edge: done, or why not.
 import { signal } from '@preact/signals';
+import type { Changed } from '../api';
 import { message } from './state';
 
 interface Note {
@@ -32,6 +33,13 @@ export async function attempt(done: string, work: () => Promise<unknown>): Promi
     tell(message(error), true);
     return false;
   }
+}
+
+/** What was applied; and what could not be started, or waits for a restart. */
+export function tellChanged(done: string, { applied }: Changed): void {
+  tell(done);
+  if (applied && applied.failed.length > 0) tell(`Not started: ${applied.failed.join(', ')}`, true);
+  if (applied && applied.restart.length > 0) tell(`Holds after a restart: ${applied.restart.join(', ')}`, true);
 }
 
 export function Toasts() {
