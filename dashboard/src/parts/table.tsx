@@ -7,7 +7,7 @@ import { Button } from './button';
 export interface Column<T> {
   title: string;
   cell: (row: T) => ComponentChildren;
-  kind?: 'num' | 'mono' | 'cut' | 'acts';
+  kind?: 'num' | 'cut' | 'acts';
   width?: string;
 }
 
@@ -47,7 +47,7 @@ export function Table<T>({ label, columns, rows, rowKey, onOpen, selected }: Pro
         <thead>
           <tr>
             {columns.map((column) => (
-              <th key={column.title} scope="col" class={column.kind === 'num' ? 'num' : ''} style={column.width ? { width: column.width } : undefined}>
+              <th key={column.title} scope="col" class={column.kind ?? ''} style={column.width ? { width: column.width } : undefined}>
                 {column.title || <span class="sr">Actions</span>}
               </th>
             ))}
