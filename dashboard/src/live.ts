@@ -115,6 +115,12 @@ effect(() => {
   }, EVERY);
 });
 
+/** How much of it there was a second, of late. */
+export function recentRate(counter: string): number {
+  const known = samples.value.slice(-15).flatMap((one) => one.reasons?.[counter] ?? []);
+  return known.reduce((sum, rate) => sum + rate, 0) / Math.max(1, known.length);
+}
+
 export interface Finding {
   tone: 'warn' | 'bad';
   what: string;
@@ -142,10 +148,8 @@ export const findings = computed<readonly Finding[]>(() => {
       found.push({ tone: 'warn', what: `${action.name}: ${many}`, why: 'Records that the sink refused for good wait for a decision.', href: `${to}?tab=letters`, link: 'Inspect' });
     }
   }
-  const recent = samples.value.slice(-15);
   for (const reason of REASONS.filter((one) => one.kind !== 'usual')) {
-    const rates = recent.map((one) => one.reasons?.[reason.counter] ?? 0);
-    const mean = rates.reduce((sum, rate) => sum + rate, 0) / Math.max(1, rates.length);
+    const mean = recentRate(reason.counter);
     if (mean > 0) {
       const tone = reason.kind === 'grave' ? 'bad' : 'warn';
       const amount = mean < 0.1 ? 'A few' : `${mean.toLocaleString('en', { maximumFractionDigits: 1 })} a second`;

@@ -95,6 +95,8 @@ function watch(page, name) {
     if (told === '412 POST /api/v5/rule_test') return;
     // Nobody has permissions in the store until they are given.
     if (told.startsWith('404 GET /api/v5/authorization/')) return;
+    // Whom a message was dropped for may have gone since.
+    if (told.startsWith('404 GET /api/v5/clients/')) return;
     const at = expected.findIndex((pattern) => pattern.test(told));
     if (at < 0) strays.push(`${name}: ${told}`);
   });
@@ -221,7 +223,6 @@ async function walk(browser, traffic) {
     await page.locator('h1', { hasText: 'walker-1' }).waitFor();
     await row(page, 'Subscriptions', 'walker/only/#').waitFor();
     await page.getByRole('button', { name: 'End connection' }).click();
-    expected.push(/^404 GET \/api\/v5\/clients\/walker-1/);
     await confirm(page);
     await Promise.race([gone, new Promise((_, reject) => setTimeout(() => reject(new Error('the client is still connected')), WAIT_MS))]);
     await text(page, 'This client is not here any more');
@@ -240,7 +241,7 @@ async function walk(browser, traffic) {
   });
   await check('a retained message is shown and removed, a delayed one listed', async () => {
     await open(page, 'retained');
-    await row(page, 'Retained messages', 'plant/gauge-1/info').click();
+    await row(page, 'Retained messages', 'plant/gauge-1/info').getByRole('button', { name: 'Show' }).click();
     await page.locator('dialog pre', { hasText: 'G-20' }).waitFor();
     await page.keyboard.press('Escape');
     await row(page, 'Retained messages', 'plant/gauge-2/info').getByRole('button', { name: 'Remove' }).click();
@@ -279,7 +280,8 @@ async function walk(browser, traffic) {
   });
   await check('a rule’s last error is shown with its event', async () => {
     await open(page, 'rules/fahrenheit?tab=errors');
-    await row(page, 'Errors', 'payload is not JSON').click();
+    await row(page, 'Errors', 'payload is not JSON').focus();
+    await page.keyboard.press('Enter');
     await page.locator('dialog pre', { hasText: 'no JSON' }).waitFor();
     await page.keyboard.press('Escape');
   });
@@ -299,7 +301,7 @@ async function walk(browser, traffic) {
   });
   await check('a dead letter is shown, changed, and replayed', async () => {
     await open(page, 'actions/readings?tab=letters');
-    await row(page, 'Dead letters', 'CHECK constraint failed').click();
+    await row(page, 'Dead letters', 'CHECK constraint failed').getByRole('button', { name: 'Inspect' }).click();
     const editor = page.locator('dialog .cm-content');
     await editor.waitFor();
     const content = (await editor.locator('.cm-line').allTextContents()).join('\n');
@@ -426,7 +428,8 @@ async function walk(browser, traffic) {
   await check('the audit log names who has changed what', async () => {
     await open(page, 'audit');
     await row(page, 'Audit log', '/configs').filter({ hasText: ADMIN.username }).waitFor();
-    await row(page, 'Audit log', '/configs').click();
+    await row(page, 'Audit log', '/configs').focus();
+    await page.keyboard.press('Enter');
     await page.locator('dialog', { hasText: ADMIN.username }).waitFor();
     await page.keyboard.press('Escape');
   });

@@ -45,7 +45,7 @@ function ActionList() {
                   { title: 'Action', cell: (action) => <a href={href('actions', action.name)}>{action.name}</a> },
                   { title: 'State', cell: (action) => <ActionState of={action} /> },
                   { title: 'To', cell: (action) => <span class="soft">{action.connector} ({action.type})</span> },
-                  { title: 'Why', kind: 'cut', cell: (action) => <span class="soft" title={action.status_reason ?? ''}>{action.status_reason ?? '–'}</span> },
+                  { title: 'Why', kind: 'cut', width: '34%', cell: (action) => <span class="soft" title={action.status_reason ?? ''}>{action.status_reason ?? '–'}</span> },
                   { title: 'Waits', kind: 'num', cell: (action) => count(action.ledger.pending) },
                   { title: 'Oldest', kind: 'num', cell: (action) => (action.oldest_secs === null ? '–' : duration(action.oldest_secs)) },
                   { title: 'Delivered', kind: 'num', cell: (action) => count(action.ledger.delivered) },
@@ -228,7 +228,7 @@ function Letters({ action, refresh }: { action: api.Action; refresh: () => void 
                 columns={[
                   { title: 'Number', kind: 'num', width: '80px', cell: (letter) => letter.sequence },
                   { title: 'At', width: '160px', cell: (letter) => time(letter.at) },
-                  { title: 'Error', cell: (letter) => <span class="break">{letter.error}</span> },
+                  { title: 'Error', kind: 'wrap', cell: (letter) => <span class="break">{letter.error}</span> },
                   { title: 'Row', kind: 'cut', cell: (letter) => <code>{JSON.stringify(letter.row)}</code> },
                   { title: '', kind: 'acts', cell: (letter) => <><Button small onClick={() => setShown(letter)}>Inspect</Button><Button small needs="operator" onClick={() => void attempt('The record is in the queue again', () => api.replayLetter(action.name, letter.sequence)).then(again)}>Replay</Button></> },
                 ]}

@@ -32,7 +32,7 @@ export function Alarms() {
                 rowKey={(alarm) => String(alarm.i)}
                 columns={[
                   { title: 'Alarm', cell: (alarm) => <Mark tone={over ? 'off' : 'bad'}>{alarm.name}</Mark> },
-                  { title: 'What', cell: (alarm) => alarm.message },
+                  { title: 'What', kind: 'wrap', cell: (alarm) => alarm.message },
                   { title: 'Details', kind: 'cut', cell: (alarm) => <code>{alarm.details ? JSON.stringify(alarm.details) : '–'}</code> },
                   { title: 'Began', cell: (alarm) => <span title={time(alarm.activate_at)}>{ago(alarm.activate_at)}</span> },
                   { title: 'Lasted', cell: (alarm) => (over ? lasted(alarm) : 'still active') },

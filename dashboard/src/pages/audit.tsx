@@ -48,7 +48,7 @@ export function Audit() {
             { title: 'Role', cell: (row) => <span class="soft">{row.role ?? '–'}</span> },
             { title: 'From', cell: (row) => <span class="soft">{row.source_ip ?? row.source}</span> },
             { title: 'Method', cell: (row) => <code>{row.method}</code> },
-            { title: 'Path', kind: 'cut', cell: (row) => <code title={row.path}>{row.path}</code> },
+            { title: 'Path', kind: 'cut', width: '34%', cell: (row) => <code title={row.path}>{row.path}</code> },
             { title: 'Status', kind: 'num', cell: (row) => <span class={row.status >= 400 ? 'bad' : ''}>{row.status}</span> },
             { title: 'Took', kind: 'num', cell: (row) => `${row.duration_ms} ms` },
           ]}

@@ -67,7 +67,7 @@ function ClientList() {
                   onOpen={(client) => go(href('clients', client.clientid))}
                   columns={[
                     { title: 'Client ID', kind: 'cut', cell: (client) => <a href={href('clients', client.clientid)}>{client.clientid}</a> },
-                    { title: 'User', kind: 'cut', cell: (client) => client.username ?? <span class="dim">–</span> },
+                    { title: 'User', kind: 'cut', width: '12%', cell: (client) => client.username ?? <span class="dim">–</span> },
                     { title: 'State', cell: (client) => <State of={client} /> },
                     { title: 'Address', cell: (client) => <span class="soft">{client.ip_address ? `${client.ip_address}:${client.port}` : '–'}</span> },
                     { title: 'Listener', cell: (client) => <span class="soft">{client.listener}</span> },

@@ -34,9 +34,9 @@ export function Connectors() {
                     { title: 'Connector', cell: (row) => <b>{row.name}</b> },
                     { title: 'Type', cell: (row) => row.type },
                     { title: 'State', cell: (row) => <Status of={row.status} /> },
-                    { title: 'Why', kind: 'cut', cell: (row) => <span class="soft" title={text(row.status_reason)}>{text(row.status_reason)}</span> },
-                    { title: 'Actions', cell: (row) => <span class="tags">{row.actions.map((name) => <a key={name} class="tag" href={href('actions', name)}>{name}</a>)}</span> },
-                    { title: 'Sources', cell: (row) => <span class="tags">{row.sources.map((name) => <span key={name} class="tag">{name}</span>)}</span> },
+                    { title: 'Why', kind: 'cut', width: '38%', cell: (row) => <span class="soft" title={text(row.status_reason)}>{text(row.status_reason)}</span> },
+                    { title: 'Actions', kind: 'wrap', cell: (row) => <span class="tags">{row.actions.map((name) => <a key={name} class="tag" href={href('actions', name)}>{name}</a>)}</span> },
+                    { title: 'Sources', kind: 'wrap', cell: (row) => <span class="tags">{row.sources.map((name) => <span key={name} class="tag">{name}</span>)}</span> },
                     { title: 'Decides on clients', cell: (row) => (row.decides ? <a href="#/users">yes</a> : <span class="dim">no</span>) },
                   ]}
                 />

@@ -3,7 +3,7 @@ import { useMemo, useState } from 'preact/hooks';
 import * as api from '../api';
 import { GROUPS, reasonOf, REASONS, type Reason } from '../drops';
 import { count, duration, exact, rate, time } from '../format';
-import { now, number, samples } from '../live';
+import { now, number, recentRate, samples } from '../live';
 import { ActionState } from '../parts/actions';
 import { Button } from '../parts/button';
 import { Chart } from '../parts/chart';
@@ -17,6 +17,8 @@ import { refusal } from '../session';
 /** Clients that are looked at for full queues: more would be a load. */
 const CLIENTS_LOOKED = 1000;
 const SHOWN = 25;
+/** Of the clients that were named, so many are asked for, one by one. */
+const ASKED = 8;
 const RECORDED = '"$events/message/dropped", "$events/message/delivery_dropped"';
 const RECORDER = `[recorder]
 events = ["$events/message/dropped", "$events/message/delivery_dropped"]`;
@@ -135,13 +137,28 @@ function Messages({ where, title }: { where: string; title: string }) {
   );
 }
 
+async function there(id: string, signal: AbortSignal): Promise<api.Client | undefined> {
+  try {
+    return await api.client(id, signal);
+  } catch {
+    // It has gone since.
+    return undefined;
+  }
+}
+
 function AffectedClients({ reason }: { reason: Reason }) {
+  const isDelivery = reason.group === 'delivery';
   const found = usePoll(
     async (signal) => {
       const named = refusal('operator') ? [] : await affected(reason, signal);
       const page = reason.who === 'queues' ? (await api.clients({ limit: CLIENTS_LOOKED }, signal)).data : [];
       const full = page.filter((client) => !client.durable && client.mqueue_len > 0 && (client.mqueue_len >= client.mqueue_max * 0.75 || client.inflight_cnt >= client.inflight_max));
-      const rows = named.slice(0, SHOWN).map((one) => ({ ...one, client: page.find((client) => client.clientid === one.clientid) }));
+      const rows = await Promise.all(
+        named.slice(0, SHOWN).map(async (one, i) => ({
+          ...one,
+          client: page.find((client) => client.clientid === one.clientid) ?? (isDelivery && i < ASKED ? await there(one.clientid, signal) : undefined),
+        })),
+      );
       const known = new Set(rows.map((row) => row.clientid));
       const others = full.filter((client) => !known.has(client.clientid)).map((client) => ({ clientid: client.clientid, dropped: 0, client }));
       return [...rows, ...others].slice(0, SHOWN);
@@ -149,7 +166,6 @@ function AffectedClients({ reason }: { reason: Reason }) {
     5000,
     [reason.counter],
   );
-  const isDelivery = reason.group === 'delivery';
   return (
     <Panel title={isDelivery ? 'Who does not get messages' : 'Who publishes them'} note="the last hour, and queues now">
       <Fetched of={found} lines={3}>
@@ -237,13 +253,9 @@ export function Drops({ path }: { path: readonly string[] }) {
   const [all, setAll] = useState(false);
   const latest = now.value;
   const wanted = place.value.query.get('q') ?? '';
-  const recent = samples.value.slice(-15);
   const rows = useMemo(
     () =>
-      REASONS.map((reason) => {
-        const rates = recent.map((one) => one.reasons?.[reason.counter] ?? 0);
-        return { reason, total: number(latest?.metrics, reason.counter), rate: rates.reduce((sum, value) => sum + value, 0) / Math.max(1, rates.length) };
-      }),
+      REASONS.map((reason) => ({ reason, total: number(latest?.metrics, reason.counter), rate: recentRate(reason.counter) })),
     [latest],
   );
   if (!latest) return <Page title="Drops"><Loading /></Page>;

@@ -70,7 +70,7 @@ export function People() {
                 columns={[
                   { title: 'Name', cell: (row) => <><b>{row.username}</b>{row.username === session.value?.name && <span class="dim"> you</span>}</> },
                   { title: 'Role', cell: (row) => row.role },
-                  { title: 'May', cell: (row) => <span class="soft">{ROLES.find(([id]) => id === row.role)?.[1]}</span> },
+                  { title: 'May', kind: 'wrap', cell: (row) => <span class="soft">{ROLES.find(([id]) => id === row.role)?.[1]}</span> },
                   { title: '', kind: 'acts', cell: (row) => <><Button small needs="administrator" onClick={() => setEditing({ person: row })}>Change</Button><Button small kind="danger" needs="administrator" off={row.username === session.value?.name ? 'That is you' : undefined} onClick={() => void remove(row.username)}>Remove</Button></> },
                 ]}
               />

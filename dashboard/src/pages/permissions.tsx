@@ -67,7 +67,7 @@ function Rules({ kind, name }: { kind: string; name: string }) {
             columns={[
               { title: 'Says', cell: ({ row }) => <span class={row.permission === 'deny' ? 'bad' : ''}>{row.permission}</span> },
               { title: 'To', cell: ({ row }) => row.action ?? 'publish and subscribe' },
-              { title: 'Topics', cell: ({ row }) => <code class="break">{(row.topics ?? (row.topic ? [row.topic] : [])).join(', ') || 'all'}</code> },
+              { title: 'Topics', kind: 'wrap', cell: ({ row }) => <code class="break">{(row.topics ?? (row.topic ? [row.topic] : [])).join(', ') || 'all'}</code> },
               { title: 'Only', cell: ({ row }) => <code>{Object.entries(row).filter(([key]) => !['permission', 'action', 'topic', 'topics'].includes(key)).map(([key, value]) => `${key} ${JSON.stringify(value)}`).join(', ') || '–'}</code> },
             ]}
           />

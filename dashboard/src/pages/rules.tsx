@@ -173,7 +173,7 @@ function Trial({ sql, events, context, setContext }: { sql: string; events: read
             {!recorded.summary.complete && ' It ended with the limit.'}
           </p>
           {recorded.summary.failures[0] && <div class="note-box bad" style={{ margin: '0 12px 8px' }}>{recorded.summary.failures[0].problem}</div>}
-          <Table label="Rows" rows={recorded.rows.map((row, i) => ({ ...row, i }))} rowKey={(row) => String(row.i)} columns={[{ title: 'At', cell: (row) => time(row.at), width: '160px' }, { title: 'Row', cell: (row) => <code class="break">{JSON.stringify(row.row)}</code> }]} />
+          <Table label="Rows" rows={recorded.rows.map((row, i) => ({ ...row, i }))} rowKey={(row) => String(row.i)} columns={[{ title: 'At', cell: (row) => time(row.at), width: '160px' }, { title: 'Row', kind: 'wrap', cell: (row) => <code class="break">{JSON.stringify(row.row)}</code> }]} />
         </>
       )}
     </Panel>
@@ -345,7 +345,7 @@ function Errors({ of, onTry }: { of: api.RuleDetail['last_errors']; onTry: (even
         onOpen={setShown}
         columns={[
           { title: 'At', cell: (one) => time(one.at), width: '160px' },
-          { title: 'Error', cell: (one) => <span class="break">{one.error}</span> },
+          { title: 'Error', kind: 'wrap', cell: (one) => <span class="break">{one.error}</span> },
           { title: 'Event', kind: 'cut', cell: (one) => <code>{one.event ? JSON.stringify(one.event) : '–'}</code> },
           { title: '', kind: 'acts', cell: (one) => one.event && <Button small onClick={() => one.event && onTry(one.event)}>Try with this event</Button> },
         ]}

@@ -166,7 +166,7 @@ export function WebSocketClient() {
                       <td>{one.way === 'in' ? 'in' : <span class="dim">out</span>}</td>
                       <td class="cut"><code>{one.topic}</code>{one.retain && <span class="tag" style={{ marginLeft: '6px' }}>retained</span>}</td>
                       <td class="num">{one.qos}</td>
-                      <td><code class="break">{one.text.slice(0, 400)}</code></td>
+                      <td class="wrap"><code class="break">{one.text.slice(0, 400)}</code></td>
                     </tr>
                   ))}
                 </tbody>

@@ -25,6 +25,8 @@ interface Props {
 }
 
 const WHOLE = [1, 2, 5].flatMap((n) => [n, n * 10, n * 100, n * 1e3, n * 1e4, n * 1e5, n * 1e6, n * 1e7, n * 1e8]).sort((a, b) => a - b);
+/** Steps between times: seconds to a day. */
+const SECONDS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 86400];
 const FONT = '11px "IBM Plex Sans Variable", sans-serif';
 
 function options(props: Props, width: number): uPlot.Options {
@@ -37,7 +39,7 @@ function options(props: Props, width: number): uPlot.Options {
     cursor: { y: false, points: { size: 6 }, sync: { key: 'time' } },
     scales: { y: { range: (_u, _min, max) => [0, max > 0 ? max * 1.12 : 1] } },
     axes: [
-      { ...axis, grid: { show: false }, size: 24, space: 70, values: (_u, ticks) => ticks.map((tick) => new Date(tick * 1000).toTimeString().slice(0, 8)) },
+      { ...axis, grid: { show: false }, size: 24, space: 70, incrs: SECONDS, values: (_u, ticks) => ticks.map((tick) => new Date(tick * 1000).toTimeString().slice(0, 8)) },
       { ...axis, size: 52, space: 34, ...(props.whole && { incrs: WHOLE }), values: (_u, ticks) => ticks.map((tick) => props.format(tick)) },
     ],
     series: [

@@ -86,10 +86,10 @@ const LANGUAGES: { [language in Language]: Extension } = {
 
 const colours = HighlightStyle.define([
   { tag: tags.keyword, color: 'var(--accent)', fontWeight: '500' },
-  { tag: [tags.string, tags.special(tags.string)], color: 'var(--series-3)' },
-  { tag: [tags.number, tags.atom, tags.bool], color: 'var(--series-4)' },
+  { tag: [tags.string, tags.special(tags.string)], color: 'var(--code-text)' },
+  { tag: [tags.number, tags.atom, tags.bool], color: 'var(--code-number)' },
   { tag: [tags.comment], color: 'var(--ink-3)', fontStyle: 'italic' },
-  { tag: [tags.propertyName, tags.definition(tags.propertyName), tags.heading], color: 'var(--series-2)' },
+  { tag: [tags.propertyName, tags.definition(tags.propertyName), tags.heading], color: 'var(--code-name)' },
 ]);
 
 const TYPES: { [kind in Completion['kind']]: string } = { function: 'function', column: 'variable', event: 'text', keyword: 'keyword' };

@@ -1,6 +1,6 @@
 // The frame of a page, and of what stands on it.
 import type { ComponentChildren } from 'preact';
-import { useEffect } from 'preact/hooks';
+import { useEffect, useRef } from 'preact/hooks';
 
 interface PageProps {
   title: string;
@@ -92,10 +92,17 @@ export function Tabs({ of, value, onChange }: { of: readonly (readonly [string, 
 
 /** `onInput` hears what is typed a moment after it was. */
 export function Search({ value, onInput, label }: { value: string; onInput: (text: string) => void; label: string }) {
-  let timer: ReturnType<typeof setTimeout> | undefined;
+  const field = useRef<HTMLInputElement>(null);
+  const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
+  useEffect(() => {
+    // What comes by a link; what is being typed stays.
+    if (field.current && document.activeElement !== field.current) field.current.value = value;
+  }, [value]);
+  useEffect(() => () => clearTimeout(timer.current), []);
   return (
     <span class="search">
       <input
+        ref={field}
         class="input"
         type="search"
         data-search
@@ -104,8 +111,8 @@ export function Search({ value, onInput, label }: { value: string; onInput: (tex
         defaultValue={value}
         onInput={(event) => {
           const text = event.currentTarget.value;
-          clearTimeout(timer);
-          timer = setTimeout(() => onInput(text), 200);
+          clearTimeout(timer.current);
+          timer.current = setTimeout(() => onInput(text), 200);
         }}
       />
       <kbd aria-hidden="true">/</kbd>

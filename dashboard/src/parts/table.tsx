@@ -7,7 +7,7 @@ import { Button } from './button';
 export interface Column<T> {
   title: string;
   cell: (row: T) => ComponentChildren;
-  kind?: 'num' | 'cut' | 'acts';
+  kind?: 'num' | 'cut' | 'wrap' | 'acts';
   width?: string;
 }
 
