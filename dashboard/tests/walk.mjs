@@ -139,6 +139,42 @@ const PAGES = [
   ['bans', 'Bans'], ['node', 'Node and store'], ['settings', 'Settings'], ['audit', 'Audit log'], ['people', 'Dashboard users'],
 ];
 
+/** Texts that are too faint for what is behind them (WCAG AA), and controls without a name. */
+function faint() {
+  const channels = (colour) => {
+    const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+    canvas.fillStyle = colour;
+    canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data];
+  };
+  const luminance = ([r, g, b]) => {
+    const [x, y, z] = [r, g, b].map((c) => (c / 255 <= 0.03928 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+  };
+  const behind = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const found = channels(getComputedStyle(at).backgroundColor);
+      if (found[3] > 250) return found;
+    }
+    return [255, 255, 255];
+  };
+  const told = new Set();
+  for (const element of document.querySelectorAll('#app *:not(svg *)')) {
+    const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
+    if (!own || !element.checkVisibility() || element.closest('[aria-disabled=true], .sr, .skip, .cm-editor, option')) continue;
+    const style = getComputedStyle(element);
+    const [a, b] = [luminance(channels(style.color)), luminance(behind(element))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    const large = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.5 && Number(style.fontWeight) >= 700);
+    if (ratio < (large ? 3 : 4.5)) told.add(`"${element.textContent.trim().slice(0, 30)}" has a contrast of ${ratio.toFixed(2)}`);
+  }
+  for (const control of document.querySelectorAll('button, input, select, textarea, a[href]')) {
+    const name = control.getAttribute('aria-label') || control.textContent.trim() || control.labels?.[0]?.textContent.trim();
+    if (!name) told.add(`a control without a name: ${control.outerHTML.slice(0, 80)}`);
+  }
+  return [...told];
+}
+
 async function everyPage(page, name) {
   for (const [place, title] of PAGES) {
     await open(page, place);
@@ -147,6 +183,8 @@ async function everyPage(page, name) {
     const failed = await page.locator('.state.failed').allTextContents();
     must(failed.length === 0, `${place}: ${failed.join()}`);
     must((await page.getByText('This broker does not offer that').count()) === 0, `${place}: the API does not have it`);
+    const told = await page.evaluate(faint);
+    must(told.length === 0, `${place}: ${told.slice(0, 4).join('; ')}`);
     if (SHOTS) {
       await page.waitForTimeout(600);
       await page.screenshot({ path: join(SHOTS, `${place.replace(/\W+/g, '-')}-${name}.png`) });
