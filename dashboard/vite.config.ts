@@ -31,11 +31,22 @@ function sqlFunctions(): Plugin {
   };
 }
 
+/** The fonts come by style sheets, so the list of licenses does not know them. */
+function fontLicenses(): Plugin {
+  return {
+    name: 'font-licenses',
+    generateBundle() {
+      const texts = ['@fontsource-variable/ibm-plex-sans', '@fontsource/ibm-plex-mono'].map((font) => `# ${font}\n\n${readFileSync(join(import.meta.dirname, 'node_modules', font, 'LICENSE'), 'utf8')}`);
+      this.emitFile({ type: 'asset', fileName: 'licenses-fonts.md', source: texts.join('\n') });
+    },
+  };
+}
+
 export default defineConfig({
   base: './',
-  plugins: [sqlFunctions()],
+  plugins: [sqlFunctions(), fontLicenses()],
   oxc: { jsx: { runtime: 'automatic', importSource: 'preact' } },
-  build: { target: 'es2022', assetsInlineLimit: 0, modulePreload: { polyfill: false }, chunkSizeWarningLimit: 800 },
+  build: { target: 'es2022', assetsInlineLimit: 0, modulePreload: { polyfill: false }, chunkSizeWarningLimit: 800, license: { fileName: 'licenses.md' } },
   server: {
     proxy: {
       '/api': {
