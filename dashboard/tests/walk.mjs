@@ -336,6 +336,8 @@ async function walk(browser, traffic) {
     await page.getByRole('button', { name: 'Resume' }).click();
     await page.getByRole('button', { name: 'Pause' }).waitFor();
     await text(page, 'it balances');
+    await page.locator('.page-head a', { hasText: 'Settings' }).click();
+    await page.locator('.cm-activeLine', { hasText: '[actions.webhook]' }).waitFor();
   });
   await check('a dead letter is shown, changed, and replayed', async () => {
     await open(page, 'actions/readings?tab=letters');

@@ -254,7 +254,7 @@ function ActionDetail({ name }: { name: string }) {
   const action = found.data;
   if (!action) return <Page title={name} up={up}><Panel>{found.error === undefined ? <Fetched of={found}>{() => null}</Fetched> : <Failed error={found.error} retry={found.refresh} />}</Panel></Page>;
   return (
-    <Page title={name} up={up} tools={<><ActionState of={action} /><Button needs="operator" onClick={() => void toggle(action).then(found.refresh)}>{action.status === 'paused' ? 'Resume' : 'Pause'}</Button></>}>
+    <Page title={name} up={up} tools={<><ActionState of={action} />{may('administrator') && <a class="btn" href={`#/settings?at=actions.${encodeURIComponent(name)}`}>Settings</a>}<Button needs="operator" onClick={() => void toggle(action).then(found.refresh)}>{action.status === 'paused' ? 'Resume' : 'Pause'}</Button></>}>
       <div class="stack">
         {action.status_reason && (
           <div class="note-box bad">

@@ -5,6 +5,7 @@ import { Empty, Fetched } from '../parts/state';
 import { Table } from '../parts/table';
 import { usePoll } from '../poll';
 import { href } from '../router';
+import { may } from '../session';
 
 const TONES: { [status: string]: Tone } = { connected: 'ok', connecting: 'off', retrying: 'bad', disconnected: 'bad', paused: 'warn' };
 
@@ -38,6 +39,7 @@ export function Connectors() {
                     { title: 'Actions', kind: 'wrap', cell: (row) => <span class="tags">{row.actions.map((name) => <a key={name} class="tag" href={href('actions', name)}>{name}</a>)}</span> },
                     { title: 'Sources', kind: 'wrap', cell: (row) => <span class="tags">{row.sources.map((name) => <span key={name} class="tag">{name}</span>)}</span> },
                     { title: 'Decides on clients', cell: (row) => (row.decides ? <a href="#/users">yes</a> : <span class="dim">no</span>) },
+                    { title: '', kind: 'acts', cell: (row) => may('administrator') && <a href={`#/settings?at=connectors.${encodeURIComponent(row.name)}`}>Settings</a> },
                   ]}
                 />
               )

@@ -360,7 +360,7 @@ function Errors({ of, onTry }: { of: api.RuleDetail['last_errors']; onTry: (even
   );
 }
 
-const NEW: Draft = { sql: 'SELECT clientid AS device, payload.celsius AS celsius, timestamp\nFROM "plant/+/reading"\nWHERE payload.celsius > 30', description: '', enable: true, actions: '[]' };
+const NEW: Draft = { sql: 'SELECT clientid AS device, payload.temperature AS celsius, timestamp\nFROM "devices/+/data"\nWHERE payload.temperature > 30', description: '', enable: true, actions: '[]' };
 
 function RuleDetail({ id }: { id: string }) {
   const rule = usePoll((signal) => api.rule(id, signal), 0, [id]);

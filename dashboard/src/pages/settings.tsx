@@ -20,18 +20,22 @@ function problemsOf(told: readonly string[], content: string): Problem[] {
   return told.map((text) => {
     const named = /line (\d+)/.exec(text)?.[1];
     if (named) return { message: text, line: Number(named) };
-    const keys = /^([\w."-]+(?:\[\d+\])?)/.exec(text)?.[1]?.split('.') ?? [];
-    for (let depth = keys.length; depth > 0; depth -= 1) {
-      const header = `[${keys.slice(0, depth).join('.')}]`;
-      const at = lines.findIndex((line) => line.trim() === header || line.trim() === `[${header}]`);
-      if (at >= 0) {
-        const key = keys[depth];
-        const inside = key === undefined ? -1 : lines.findIndex((line, i) => i > at && new RegExp(`^\\s*"?${key.replace(/\W/g, '.')}"?\\s*=`).test(line));
-        return { message: text, line: (inside > at ? inside : at) + 1 };
-      }
-    }
-    return { message: text, line: 1 };
+    return { message: text, line: lineOf(/^([\w."-]+(?:\[\d+\])?)/.exec(text)?.[1] ?? '', lines) ?? 1 };
   });
+}
+
+/** Where a path such as actions.lines.connector stands, from 1 on: the key, or else the nearest table around it. */
+function lineOf(path: string, lines: readonly string[]): number | undefined {
+  const keys = path.split('.');
+  for (let depth = keys.length; depth > 0; depth -= 1) {
+    const header = `[${keys.slice(0, depth).join('.')}]`;
+    const at = lines.findIndex((line) => line.trim() === header || line.trim() === `[${header}]`);
+    if (at < 0) continue;
+    const key = keys[depth];
+    const inside = key === undefined ? -1 : lines.findIndex((line, i) => i > at && new RegExp(`^\\s*"?${key.replace(/\W/g, '.')}"?\\s*=`).test(line));
+    return (inside > at ? inside : at) + 1;
+  }
+  return undefined;
 }
 
 export function Diff({ text }: { text: string }) {
@@ -95,7 +99,7 @@ function Current({ file, refresh }: { file: api.ConfigFile; refresh: () => void 
             </ul>
           </div>
         )}
-        <Editor label="Configuration" language="toml" value={text} onChange={setText} problems={problemsOf(told, text)} readOnly={!may('administrator')} height="calc(100vh - 260px)" />
+        <Editor label="Configuration" language="toml" value={text} onChange={setText} problems={problemsOf(told, text)} readOnly={!may('administrator')} height="calc(100vh - 260px)" line={lineOf(place.value.query.get('at') ?? '', text.split('\n'))} />
       </div>
     </Panel>
   );
@@ -177,7 +181,13 @@ export function Settings() {
     <Page title="Settings" tools={<Button needs="administrator" onClick={() => void reload()}>Read the file again</Button>}>
       <p class="lead">The whole configuration. It is checked as a whole and applied as a whole while messages flow; what needs a restart is refused, and says so.</p>
       <Tabs value={tab} onChange={(next) => setQuery('tab', next === 'history' ? next : '')} of={[['file', 'Configuration'], ['history', 'History']]} />
-      {found.data === undefined ? <Panel>{found.error === undefined ? <Loading lines={10} /> : <Failed error={found.error} retry={found.refresh} />}</Panel> : tab === 'history' ? <History version={found.data.version} refresh={found.refresh} /> : <Current file={found.data} refresh={found.refresh} />}
+      {found.error instanceof api.ApiError && found.error.status === 409 ? (
+        <Panel>
+          <Empty title="This broker runs without a configuration file">
+            <p>{found.error.message}</p>
+          </Empty>
+        </Panel>
+      ) : found.data === undefined ? <Panel>{found.error === undefined ? <Loading lines={10} /> : <Failed error={found.error} retry={found.refresh} />}</Panel> : tab === 'history' ? <History version={found.data.version} refresh={found.refresh} /> : <Current file={found.data} refresh={found.refresh} />}
     </Page>
   );
 }

@@ -22,11 +22,10 @@ interface Message {
 const KEPT = 500;
 const FIELD = 'hookline.websocket';
 
-/** Where the first WebSocket listener of the broker most likely is, as seen from here. */
-async function guess(signal: AbortSignal): Promise<string> {
+/** Where the first WebSocket listener of the broker most likely is, as seen from here; null: it has none. */
+async function guess(signal: AbortSignal): Promise<string | null> {
   const listener = (await api.listeners(signal)).find((one) => one.running && (one.type === 'ws' || one.type === 'wss'));
-  const port = listener?.bind.split(':').at(-1) ?? '8083';
-  return `${listener?.type ?? 'ws'}://${location.hostname}:${port}/mqtt`;
+  return listener ? `${listener.type}://${location.hostname}:${listener.bind.split(':').at(-1)}/mqtt` : null;
 }
 
 const QOS = [0, 1, 2] as const;
@@ -113,6 +112,11 @@ export function WebSocketClient() {
   return (
     <Page title="WebSocket client" tools={<Mark tone={state === 'connected' ? 'ok' : 'off'}>{state === 'off' ? 'not connected' : state}</Mark>}>
       <div class="stack">
+        {guessed === null && (
+          <div class="note-box warn">
+            This broker has no WebSocket listener. Add one to the <a href="#/settings">configuration</a>: <code>[listeners.ws.default]</code>
+          </div>
+        )}
         <Panel title="Connection" body>
           <form class="row" style={{ alignItems: 'end' }} onSubmit={(event) => { event.preventDefault(); if (state === 'off') void connect(); }}>
             <div style={{ flex: '2 1 260px' }}><Field label="Address"><input class="input" required value={url} onInput={(event) => setUrl(event.currentTarget.value)} /></Field></div>

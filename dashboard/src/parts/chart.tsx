@@ -37,7 +37,7 @@ function options(props: Props, width: number): uPlot.Options {
     padding: [10, 8, 0, 0],
     legend: { show: false },
     cursor: { y: false, points: { size: 6 }, sync: { key: 'time' } },
-    scales: { y: { range: (_u, _min, max) => [0, max > 0 ? max * 1.12 : 1] } },
+    scales: { y: { range: (_u, _min, max) => [0, max > 0 ? max * 1.12 : 10] } },
     axes: [
       { ...axis, grid: { show: false }, size: 24, space: 70, incrs: SECONDS, values: (_u, ticks) => ticks.map((tick) => new Date(tick * 1000).toTimeString().slice(0, 8)) },
       { ...axis, size: 52, space: 34, ...(props.whole && { incrs: WHOLE }), values: (_u, ticks) => ticks.map((tick) => props.format(tick)) },
@@ -100,14 +100,14 @@ export function Chart(props: Props) {
 
   if (!ready || series.length === 0) {
     return (
-      <div class="chart-void" style={{ height: height + 46 }}>
+      <div class="chart-void" style={{ height: `${height + 40}px` }}>
         {empty}
       </div>
     );
   }
   return (
     <>
-      <div class="chart" ref={holder} role="img" aria-label={`${label}: ${series.map((one) => `${one.name} ${props.format(one.values.at(-1) ?? 0)}`).join(', ')}`} style={{ minHeight: height + 14 }} />
+      <div class="chart" ref={holder} role="img" aria-label={`${label}: ${series.map((one) => `${one.name} ${props.format(one.values.at(-1) ?? 0)}`).join(', ')}`} style={{ minHeight: `${height + 14}px` }} />
       <div class="legend" ref={legend}>
         {series.map((one) => (
           <span key={one.name}>

@@ -28,6 +28,8 @@ export interface Completion {
 export interface Editing {
   set(text: string): void;
   mark(problems: readonly Problem[]): void;
+  /** Shows a line, from 1 on. */
+  show(line: number): void;
   close(): void;
 }
 
@@ -157,6 +159,10 @@ export function edit(parent: HTMLElement, settings: Settings): Editing {
     mark(problems) {
       const found = problems.map((problem): Diagnostic => ({ ...range(view.state, problem), severity: 'error', message: problem.message }));
       view.dispatch(setDiagnostics(view.state, found));
+    },
+    show(line) {
+      const { from } = view.state.doc.line(Math.min(line, view.state.doc.lines));
+      view.dispatch({ selection: { anchor: from }, effects: EditorView.scrollIntoView(from, { y: 'start', yMargin: 40 }) });
     },
     close: () => view.destroy(),
   };

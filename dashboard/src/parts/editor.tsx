@@ -11,6 +11,8 @@ interface Props {
   completions?: readonly Completion[];
   readOnly?: boolean;
   height?: string;
+  /** The line that is shown first, from 1 on. */
+  line?: number;
   /** Ctrl-Enter. */
   onRun?: () => void;
 }
@@ -38,6 +40,7 @@ export function Editor(props: Props) {
         completions: () => latest.current.completions ?? [],
       });
       editing.current.mark(latest.current.problems ?? []);
+      if (latest.current.line !== undefined) editing.current.show(latest.current.line);
     });
     return () => {
       gone = true;

@@ -27,7 +27,7 @@ export function sampleFor(sql: string, events: readonly api.RuleEvent[]): api.Ro
   const event = from.startsWith('$events/') ? events.find((one) => one.from.includes(from)) : undefined;
   if (event) return event.sample;
   const topic = from.replace(/\+/g, '7').replace(/\/?#$/, '/a').replace(/^\//, '') || 't/a';
-  return { clientid: 'gauge-7', topic, qos: 1, payload: { celsius: 21.5 } };
+  return { clientid: 'sensor-7', topic, qos: 1, payload: { temperature: 31.5 } };
 }
 
 /** Where the message names a column, it counts the characters of the whole statement. */
