@@ -36,7 +36,11 @@ function address(path: string, query: Query = {}): string {
   return search ? `${BASE}${path}?${search}` : BASE + path;
 }
 
+const SILENT = 'The broker does not answer. It may be stopped or restarting.';
+
 async function problem(response: Response): Promise<ApiError> {
+  // So says a proxy before it.
+  if ([502, 504].includes(response.status)) return new ApiError(response.status, 'UNREACHABLE', SILENT);
   const text = await response.text();
   try {
     const { code, message, errors } = JSON.parse(text) as { code?: string; message?: string; errors?: string[] };
@@ -64,7 +68,7 @@ export async function send(method: string, path: string, options: Options = {}):
     response = await fetch(address(path, options.query), { method, headers, body, signal: options.signal, credentials: 'omit', cache: 'no-store' });
   } catch (error) {
     if (error instanceof DOMException && error.name === 'AbortError') throw error;
-    throw new ApiError(0, 'UNREACHABLE', 'The broker does not answer. It may be stopped or restarting.');
+    throw new ApiError(0, 'UNREACHABLE', SILENT);
   }
   if (response.status === 401 && token) end('Your session has ended. Log in again to go on.');
   if (!response.ok) throw await problem(response);

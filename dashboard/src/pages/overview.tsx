@@ -1,12 +1,12 @@
 // At a glance: is all well, and if not, what, where and why.
-import { bytes, count, duration, micros, rate } from '../format';
+import { bytes, count, duration, micros, rate, time } from '../format';
 import { REASONS } from '../drops';
 import { findings, now, number, samples, trouble, type Sample } from '../live';
 import { ActionState } from '../parts/actions';
 import { Chart, PALETTE, type Series } from '../parts/chart';
 import { Figure } from '../parts/figure';
 import { Page, Panel } from '../parts/page';
-import { Empty, Failed, Loading } from '../parts/state';
+import { Empty, Failed, Loading, message } from '../parts/state';
 import { Table } from '../parts/table';
 import { go, href } from '../router';
 
@@ -17,6 +17,18 @@ function Verdict() {
   const tone = found.some((one) => one.tone === 'bad') ? 'bad' : found.length > 0 ? 'warn' : '';
   const latest = now.value;
   if (!latest) return null;
+  if (trouble.value !== undefined) {
+    return (
+      <section class="verdict bad" role="alert" aria-label="Health">
+        <header>
+          <strong>Nothing new comes</strong>
+          <span class="soft">
+            {message(trouble.value)} What is below is of {time(latest.at)}; it is asked again every 2 s.
+          </span>
+        </header>
+      </section>
+    );
+  }
   const sinks = latest.actions.length;
   return (
     <section class={`verdict ${tone}`} aria-label="Health">
@@ -74,7 +86,6 @@ export function Overview() {
   return (
     <Page title="Overview" tools={<span class="dim">every 2 s, the last {duration(((all.at(-1)?.at ?? 0) - (all[0]?.at ?? 0)) / 1000)}</span>}>
       <div class="stack">
-        {trouble.value !== undefined && <Failed error={trouble.value} />}
         <Verdict />
         <div class="figures">
           <Figure name="Connections" value={count(number(latest.stats, 'live_connections.count'))} note={`${count(number(latest.stats, 'sessions.count'))} sessions, at most ${count(number(latest.stats, 'connections.max'))}`} href="#/clients" past={past((s) => s.connections)} />
