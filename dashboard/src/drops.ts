@@ -159,6 +159,22 @@ export const REASONS: readonly Reason[] = [
   turned('no_connect', 'No MQTT', 'What came was no CONNECT.', 'Usual for port scans.'),
 ];
 
+/** One that a newer broker counts, and that is not described here. */
+function unknown(counter: string): Reason {
+  const title = (counter.split('.').at(-1) ?? counter).replace(/_/g, ' ');
+  const group = counter.startsWith('client') ? 'connection' : counter.startsWith('delivery') ? 'delivery' : 'message';
+  const means = 'This dashboard does not know the reason; the documentation of the broker does.';
+  return { counter, group, title, short: means, means, todo: ['Look for the counter in docs/broker.md.'], kind: 'care', event: counter.split('.').at(-1) };
+}
+
+const COUNTED = /^(messages\.dropped|delivery\.dropped|client\.turned_away)\./;
+
+/** The reasons of all that the broker counts. */
+export function reasonsOf(metrics: { [counter: string]: unknown }): readonly Reason[] {
+  const more = Object.keys(metrics).filter((counter) => COUNTED.test(counter) && !REASONS.some((reason) => reason.counter === counter));
+  return [...REASONS, ...more.map(unknown)];
+}
+
 export function reasonOf(counter: string): Reason | undefined {
-  return REASONS.find((reason) => reason.counter === counter);
+  return REASONS.find((reason) => reason.counter === counter) ?? (COUNTED.test(counter) ? unknown(counter) : undefined);
 }

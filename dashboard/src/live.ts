@@ -1,7 +1,7 @@
 // The broker's pulse: sampled every two seconds while somebody looks, kept for half an hour. What the broker has remembered itself comes first.
 import { computed, effect, signal } from '@preact/signals';
 import * as api from './api';
-import { REASONS } from './drops';
+import { reasonsOf } from './drops';
 import { whileVisible } from './poll';
 import { session } from './session';
 
@@ -76,7 +76,7 @@ function sample(before: Now | undefined, next: Now): Sample {
     sent: comparable ? per('messages.sent') : null,
     dropped: comparable ? per('messages.dropped') + per('delivery.dropped') : null,
     commit: next.monitor.commit_latency_us ?? null,
-    reasons: comparable ? Object.fromEntries(REASONS.map((reason) => [reason.counter, per(reason.counter)])) : null,
+    reasons: comparable ? Object.fromEntries(reasonsOf(next.metrics).map((reason) => [reason.counter, per(reason.counter)])) : null,
     pending: Object.fromEntries(next.actions.map((action) => [action.name, action.ledger.pending])),
   };
 }
@@ -148,7 +148,7 @@ export const findings = computed<readonly Finding[]>(() => {
       found.push({ tone: 'warn', what: `${action.name}: ${many}`, why: 'Records that the sink refused for good wait for a decision.', href: `${to}?tab=letters`, link: 'Inspect' });
     }
   }
-  for (const reason of REASONS.filter((one) => one.kind !== 'usual')) {
+  for (const reason of reasonsOf(latest.metrics).filter((one) => one.kind !== 'usual')) {
     const mean = recentRate(reason.counter);
     if (mean > 0) {
       const tone = reason.kind === 'grave' ? 'bad' : 'warn';

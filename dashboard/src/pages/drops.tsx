@@ -1,7 +1,7 @@
 // Why was this message dropped? Counters by reason, what each means, what to do, and who is affected.
 import { useMemo, useState } from 'preact/hooks';
 import * as api from '../api';
-import { GROUPS, reasonOf, REASONS, type Reason } from '../drops';
+import { GROUPS, reasonOf, REASONS, reasonsOf, type Reason } from '../drops';
 import { count, duration, exact, rate, time } from '../format';
 import { now, number, recentRate, samples } from '../live';
 import { ActionState } from '../parts/actions';
@@ -255,7 +255,7 @@ export function Drops({ path }: { path: readonly string[] }) {
   const wanted = place.value.query.get('q') ?? '';
   const rows = useMemo(
     () =>
-      REASONS.map((reason) => ({ reason, total: number(latest?.metrics, reason.counter), rate: recentRate(reason.counter) })),
+      reasonsOf(latest?.metrics ?? {}).map((reason) => ({ reason, total: number(latest?.metrics, reason.counter), rate: recentRate(reason.counter) })),
     [latest],
   );
   if (!latest) return <Page title="Drops"><Loading /></Page>;

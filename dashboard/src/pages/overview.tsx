@@ -1,6 +1,6 @@
 // At a glance: is all well, and if not, what, where and why.
 import { bytes, count, duration, micros, rate, time } from '../format';
-import { REASONS } from '../drops';
+import { reasonOf, reasonsOf } from '../drops';
 import { findings, now, number, samples, trouble, type Sample } from '../live';
 import { ActionState } from '../parts/actions';
 import { Chart, PALETTE, type Series } from '../parts/chart';
@@ -74,11 +74,12 @@ export function Overview() {
   const waiting = latest.actions.reduce((sum, action) => sum + action.ledger.pending, 0);
   const oldest = Math.max(0, ...latest.actions.map((action) => action.oldest_secs ?? 0));
   const letters = latest.actions.reduce((sum, action) => sum + action.dead_letters, 0);
-  const reasons = REASONS.filter((reason) => reason.group === 'delivery' || reason.group === 'message')
+  const reasons = reasonsOf(latest.metrics)
+    .filter((reason) => reason.group === 'delivery' || reason.group === 'message')
     .map((reason) => ({ reason, total: number(latest.metrics, reason.counter) }))
     .filter(({ total }) => total > 0)
     .sort((a, b) => b.total - a.total);
-  const titleOf = (counter: string): string => REASONS.find((reason) => reason.counter === counter)?.title ?? counter;
+  const titleOf = (counter: string): string => reasonOf(counter)?.title ?? counter;
   const lagging = latest.actions.filter((action) => all.some((sample) => (sample.pending?.[action.name] ?? 0) > 0)).map((action) => action.name);
   // What was before this page was opened has no figures of single sinks.
   const live = all.filter((sample) => sample.pending !== null);
