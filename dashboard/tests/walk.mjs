@@ -299,7 +299,8 @@ async function walk(browser, traffic) {
     await page.getByRole('button', { name: 'Run' }).click();
     await page.locator('[data-result]', { hasText: '"twice": 43' }).waitFor();
     await write(page, 'Event', '{"topic": "plant/7/reading", "payload": {"celsius": 1}}');
-    await page.getByRole('button', { name: 'Run' }).click();
+    await page.locator('.cm-content[aria-label="Statement"]').click();
+    await page.keyboard.press('Control+Enter');
     await page.locator('[data-result]', { hasText: 'WHERE does not hold' }).waitFor();
     await page.getByLabel('What to try it on').selectOption('recorded');
     await page.getByRole('button', { name: 'Run' }).click();
@@ -310,6 +311,11 @@ async function walk(browser, traffic) {
     await write(page, 'Statement', 'SELECT uper(topic) AS t FROM "plant/#"');
     await text(page, 'did you mean "upper"?');
     await page.locator('.cm-lintRange-error', { hasText: 'uper' }).waitFor();
+    await write(page, 'Statement', '');
+    await page.keyboard.type('SELECT clientid AS who, topic FROM "a/#"', { delay: 8 });
+    await page.waitForTimeout(500);
+    const kept = await page.locator('.cm-content[aria-label="Statement"]').textContent();
+    must(kept === 'SELECT clientid AS who, topic FROM "a/#"', `what was typed is ${kept}`);
     await write(page, 'Statement', 'SELECT base6');
     await page.locator('.cm-tooltip-autocomplete', { hasText: 'base64_encode' }).waitFor();
     await page.keyboard.press('Escape');

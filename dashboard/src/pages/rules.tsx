@@ -73,7 +73,8 @@ function RuleList() {
 
 type Outcome = { kind: 'rows'; rows: api.Json[] } | { kind: 'none'; text: string } | { kind: 'failed'; text: string };
 
-function Trial({ sql, events, context, setContext }: { sql: string; events: readonly api.RuleEvent[]; context: string; setContext: (text: string) => void }) {
+/** `asked` counts how often it was asked for from elsewhere. */
+function Trial({ sql, events, context, setContext, asked }: { sql: string; events: readonly api.RuleEvent[]; context: string; setContext: (text: string) => void; asked: number }) {
   const [mode, setMode] = useState<'sample' | 'recorded'>('sample');
   const [from, setFrom] = useState('1h');
   const [outcome, setOutcome] = useState<Outcome>();
@@ -108,6 +109,9 @@ function Trial({ sql, events, context, setContext }: { sql: string; events: read
     setBusy(false);
   };
   const run = (): void => void (off ? undefined : mode === 'sample' ? tryIt() : tryRecorded());
+  useEffect(() => {
+    if (asked > 0) run();
+  }, [asked]);
 
   return (
     <Panel
@@ -258,6 +262,7 @@ function RuleEditor({ id, before, detail, refresh }: { id: string | undefined; b
   const [name, setName] = useState('');
   const [context, setContext] = useState('');
   const [problem, setProblem] = useState('');
+  const [asked, setAsked] = useState(0);
   const tab = place.value.query.get('tab') ?? 'statement';
   const fresh = id === undefined;
   const changed = fresh || JSON.stringify(draft) !== JSON.stringify(before);
@@ -314,7 +319,7 @@ function RuleEditor({ id, before, detail, refresh }: { id: string | undefined; b
           <>
             <div class="cols-side">
               <Panel title="Statement" body>
-                <SqlEditor value={draft.sql} onChange={(sql) => change({ sql })} events={events} onRun={() => {}} height="292px" />
+                <SqlEditor value={draft.sql} onChange={(sql) => change({ sql })} events={events} onRun={() => setAsked((n) => n + 1)} height="292px" />
               </Panel>
               <Panel title="Rule" body>
                 <div class="form">
@@ -325,7 +330,7 @@ function RuleEditor({ id, before, detail, refresh }: { id: string | undefined; b
                 </div>
               </Panel>
             </div>
-            <Trial sql={draft.sql} events={events} context={context} setContext={setContext} />
+            <Trial sql={draft.sql} events={events} context={context} setContext={setContext} asked={asked} />
           </>
         )}
       </div>

@@ -22,6 +22,8 @@ export function Editor(props: Props) {
   const editing = useRef<Editing | null>(null);
   const latest = useRef(props);
   latest.current = props;
+  /** What was typed and has not come back as the value yet: it must not be set over what was typed since. */
+  const typed = useRef<string[]>([]);
   const [plain, setPlain] = useState(true);
   useEffect(() => {
     let gone = false;
@@ -35,7 +37,10 @@ export function Editor(props: Props) {
         language,
         readOnly,
         height,
-        onChange: (text) => latest.current.onChange?.(text),
+        onChange: (text) => {
+          typed.current.push(text);
+          latest.current.onChange?.(text);
+        },
         onRun: () => latest.current.onRun?.(),
         completions: () => latest.current.completions ?? [],
       });
@@ -48,7 +53,11 @@ export function Editor(props: Props) {
       editing.current = null;
     };
   }, []);
-  useEffect(() => editing.current?.set(props.value), [props.value]);
+  useEffect(() => {
+    const at = typed.current.indexOf(props.value);
+    typed.current = typed.current.slice(at < 0 ? typed.current.length : at + 1);
+    if (at < 0) editing.current?.set(props.value);
+  }, [props.value]);
   useEffect(() => editing.current?.mark(props.problems ?? []), [props.problems]);
   return (
     <div class="editor" ref={holder}>

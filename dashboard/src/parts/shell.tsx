@@ -128,7 +128,7 @@ function Help() {
     <Dialog title="Keys" wide onClose={close} onSubmit={close} footer={<Button onClick={close}>Close</Button>}>
       <div class="cols-2">
         <dl class="kv">
-          {([['/', 'search'], ['?', 'this list'], ['Esc', 'close, or leave a field'], ['↑ ↓ Home End', 'move in a table'], ['Enter', 'open the row'], ['Ctrl Space', 'completions in an editor']] as const).map(([key, does]) => (
+          {([['/', 'search'], ['?', 'this list'], ['Esc', 'close, or leave a field'], ['↑ ↓ Home End', 'move in a table'], ['Enter', 'open the row'], ['Ctrl Space', 'completions in an editor'], ['Ctrl Enter', 'try the statement']] as const).map(([key, does]) => (
             <>
               <dt>
                 <kbd>{key}</kbd>
