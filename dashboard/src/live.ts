@@ -121,7 +121,7 @@ export function recentRate(counter: string): number {
   return known.reduce((sum, rate) => sum + rate, 0) / Math.max(1, known.length);
 }
 
-export interface Finding {
+interface Finding {
   tone: 'warn' | 'bad';
   what: string;
   why: string;

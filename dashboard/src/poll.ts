@@ -9,7 +9,7 @@ export interface Polled<T> {
   refresh: () => void;
 }
 
-export type Fetch<T> = (signal: AbortSignal) => Promise<T>;
+type Fetch<T> = (signal: AbortSignal) => Promise<T>;
 
 /** Runs `work` now and every so often while the page is visible; gives back what ends it. */
 export function whileVisible(work: (signal: AbortSignal) => Promise<void>, every: number): () => void {

@@ -7,7 +7,7 @@ addEventListener('hashchange', () => {
   hash.value = read();
 });
 
-export interface Place {
+interface Place {
   /** Decoded parts of the path. */
   path: string[];
   query: URLSearchParams;

@@ -1,13 +1,13 @@
 // Dark or light: as the system says, or as was chosen here.
 import { effect, signal } from '@preact/signals';
 
-export type Choice = 'system' | 'light' | 'dark';
+type Choice = 'system' | 'light' | 'dark';
 
 const KEY = 'hookline.theme';
 const system = matchMedia('(prefers-color-scheme: dark)');
 const stored = localStorage.getItem(KEY);
 
-export const choice = signal<Choice>(stored === 'light' || stored === 'dark' ? stored : 'system');
+const choice = signal<Choice>(stored === 'light' || stored === 'dark' ? stored : 'system');
 const systemDark = signal(system.matches);
 system.addEventListener('change', (event) => {
   systemDark.value = event.matches;

@@ -38,7 +38,7 @@ function lineOf(path: string, lines: readonly string[]): number | undefined {
   return undefined;
 }
 
-export function Diff({ text }: { text: string }) {
+function Diff({ text }: { text: string }) {
   if (text.trim() === '') return <Empty title="No difference" />;
   return (
     <pre class="code diff">

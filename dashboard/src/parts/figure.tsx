@@ -1,7 +1,7 @@
 // One number with its name, its recent past, and where it leads.
 import type { Tone } from './page';
 
-export function Spark({ values }: { values: readonly (number | null)[] }) {
+function Spark({ values }: { values: readonly (number | null)[] }) {
   const known = values.filter((value): value is number => value !== null);
   if (known.length < 2) return <svg class="spark" aria-hidden="true" />;
   const high = Math.max(...known, 1e-9);

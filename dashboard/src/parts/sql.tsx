@@ -8,7 +8,7 @@ import { Editor } from './editor';
 
 const KEYWORDS = ['SELECT', 'FROM', 'WHERE', 'AS', 'AND', 'OR', 'NOT', 'IN', 'CASE', 'WHEN', 'THEN', 'ELSE', 'END', 'FOREACH', 'DO', 'INCASE', 'GROUP BY', 'TUMBLING(10s)', 'HOPPING(1m, 10s)', 'SESSION(30s)'];
 
-export function completionsOf(events: readonly api.RuleEvent[]): Completion[] {
+function completionsOf(events: readonly api.RuleEvent[]): Completion[] {
   const columns = new Map<string, Set<string>>();
   for (const event of events) {
     for (const column of event.columns) columns.set(column, (columns.get(column) ?? new Set()).add(event.event));
@@ -31,7 +31,7 @@ export function sampleFor(sql: string, events: readonly api.RuleEvent[]): api.Ro
 }
 
 /** Where the message names a column, it counts the characters of the whole statement. */
-export function problemOf(message: string): Problem {
+function problemOf(message: string): Problem {
   const at = /at column (\d+)/.exec(message)?.[1];
   return at === undefined ? { message } : { message: message.replace(/ at column \d+/, ''), at: Number(at) };
 }
