@@ -15,6 +15,7 @@ run: build       ## Build what is needed, and start the broker with its built-in
 
 build:           ## Build the binary
 	@./setup build
+	@dashboard/build
 	@echo "building; a cold build takes 10 to 15 minutes on two cores, most of it for RocksDB" >&2
 	@./setup progress & progress=$$!; trap "kill $$progress 2>/dev/null" EXIT; cargo build $(CARGO_FLAGS)
 

@@ -40,12 +40,10 @@ pub(crate) fn is_there() -> bool {
 }
 
 fn serve(path: &str, headers: &HeaderMap) -> Response {
-    let takes =
-        |coding: &str| headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).is_some_and(|all| all.contains(coding));
+    let takes_gzip = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).is_some_and(|all| all.contains("gzip"));
     // The build compresses what is worth it.
-    let packed = [("br", "br"), ("gz", "gzip")].into_iter().filter(|(_, coding)| takes(coding));
-    let packed = packed.into_iter().find_map(|(ending, coding)| Some((Files::get(&format!("{path}.{ending}"))?, Some(coding))));
-    let Some((file, coding)) = packed.or_else(|| Some((Files::get(path)?, None))) else {
+    let packed = Files::get(&format!("{path}.gz")).filter(|_| takes_gzip).map(|file| (file, true));
+    let Some((file, is_packed)) = packed.or_else(|| Some((Files::get(path)?, false))) else {
         let page = if path == "index.html" {
             MISSING
         } else {
@@ -65,8 +63,8 @@ fn serve(path: &str, headers: &HeaderMap) -> Response {
     set(header::CONTENT_SECURITY_POLICY, POLICY);
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(header::REFERRER_POLICY, "no-referrer");
-    if let Some(coding) = coding {
-        set(header::CONTENT_ENCODING, coding);
+    if is_packed {
+        set(header::CONTENT_ENCODING, "gzip");
     }
     answer
 }
