@@ -266,7 +266,7 @@ fn json(config: &Config) -> Json {
 }
 
 /// The connectors by which logins and permissions are asked for.
-fn asked_connectors(config: &Config) -> Vec<&str> {
+pub(crate) fn asked_connectors(config: &Config) -> Vec<&str> {
     let logins = config.authentication.iter();
     let logins =
         logins.flat_map(|one| [one.connector.as_deref(), one.jwt.as_ref().and_then(|jwt| jwt.jwks.as_ref()).map(|jwks| &*jwks.connector)]);

@@ -17,6 +17,7 @@ mod delayed;
 mod directory;
 mod index;
 mod keys;
+mod listing;
 mod message;
 mod open;
 mod queue;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -23,6 +23,7 @@ use tokio::sync::Semaphore;
 
 use super::access::Done;
 use super::answer::Answer;
+use super::caller::{Caller, Peer};
 use super::{Code, Problem, Shared};
 
 /// Where people are in the store.
@@ -305,7 +306,7 @@ fn is_from_elsewhere(headers: &HeaderMap) -> bool {
 }
 
 /// Lets requests through whose sender may; those that change something are logged.
-pub(super) async fn guard(State(logins): State<Arc<Logins>>, request: Request, next: Next) -> Response {
+pub(super) async fn guard(State(logins): State<Arc<Logins>>, mut request: Request, next: Next) -> Response {
     let whole = request.uri().path();
     let metrics_open = logins.settings.load().metrics_open;
     let is_open =
@@ -332,6 +333,8 @@ pub(super) async fn guard(State(logins): State<Arc<Logins>>, request: Request, n
         let role = serde_json::to_value(person.role).unwrap_or_default();
         return Problem::new(Code::NotAllowed, format!("a {} may not do that", role.as_str().unwrap_or_default())).into_response();
     }
+    let peer = request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| *peer);
+    request.extensions_mut().insert(Caller::by_network(person.clone(), peer));
     let response = next.run(request).await;
     if !matches!(method, Method::GET | Method::HEAD) {
         let status = response.status().as_u16();

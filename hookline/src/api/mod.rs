@@ -4,7 +4,12 @@
 pub(crate) mod access;
 pub(crate) mod actions;
 mod answer;
+mod banned;
+mod caller;
+mod connectors;
 pub(crate) mod dead_letters;
+mod history;
+mod listings;
 mod login;
 mod monitor;
 mod network;
@@ -25,7 +30,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::routing::{delete, get, post};
-use axum::{Json, Router, middleware};
+use axum::{Extension, Json, Router, middleware};
 use hookline_core::Observer;
 use hookline_core::store::Store;
 use tokio::net::TcpListener;
@@ -37,6 +42,8 @@ pub(crate) use access::Clients;
 pub(crate) use actions::is_paused;
 use answer::Answer;
 pub(crate) use answer::{Code, Problem};
+use caller::{Caller, Peer};
+use history::History;
 pub(crate) use login::{FIRST, Logins, NewPerson, PersonInfo, check};
 pub(crate) use monitor::Page;
 pub(crate) use publish::Publisher;
@@ -77,6 +84,7 @@ struct Shared {
     observer: Observer,
     logins: Arc<Logins>,
     publisher: Arc<Publisher>,
+    history: Arc<History>,
     /// Held by what reads or writes the whole store: one at a time.
     whole_store: Arc<tokio::sync::Mutex<()>>,
     /// The broker stops: what takes long is to end.
@@ -92,17 +100,20 @@ impl Api {
         let stopping = Arc::new(AtomicBool::new(false));
         let Parts { store, running, reloads, clients, observer, logins, publisher } = parts;
         let (whole_store, stopped_by) = (Arc::default(), Arc::clone(&stopping));
-        let shared = Shared { store, running, reloads, clients, observer, logins, publisher, whole_store, stopping: stopped_by };
-        let stop = watch::Sender::new(false);
-        let mut served = Vec::new();
+        let (stop, history) = (watch::Sender::new(false), Arc::<History>::default());
+        let mut served = vec![tokio::spawn(history::run(Arc::clone(&history), observer.clone(), stop.subscribe()))];
+        let shared = Shared { store, running, reloads, clients, observer, logins, publisher, history, whole_store, stopping: stopped_by };
         let mut file = None;
         if let Ok((listener, socket_file)) = listening {
             file = Some(socket_file);
-            served.push(serve(listener, router(shared.clone()), &stop));
+            let router = router(shared.clone()).layer(Extension(Caller::by_socket()));
+            served.push(serve(axum::serve(listener, router).with_graceful_shutdown(stopped(&stop)).into_future()));
         }
         if let Some(listener) = network {
             let guarded = middleware::from_fn_with_state(Arc::clone(&shared.logins), login::guard);
-            served.push(serve(network::Bounded::new(listener), router(shared).layer(guarded), &stop));
+            let service = router(shared).layer(guarded).into_make_service_with_connect_info::<Peer>();
+            let server = axum::serve(network::Bounded::new(listener), service).with_graceful_shutdown(stopped(&stop));
+            served.push(serve(server.into_future()));
         }
         Api { served, stop, stopping, _file: file }
     }
@@ -156,22 +167,22 @@ impl Shared {
     }
 }
 
-/// Serves until it is told to stop.
-fn serve<L>(listener: L, router: Router, stop: &watch::Sender<bool>) -> JoinHandle<()>
-where
-    L: axum::serve::Listener,
-    L::Addr: std::fmt::Debug,
-{
-    let mut stopped = stop.subscribe();
-    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
-        // An error means that the handle is gone, which is a stop, too.
-        drop(stopped.wait_for(|stop| *stop).await);
-    });
+/// Serves until it ends.
+fn serve(server: impl Future<Output = std::io::Result<()>> + Send + 'static) -> JoinHandle<()> {
     tokio::spawn(async move {
         if let Err(error) = server.await {
             tracing::error!(%error, "the API has ended");
         }
     })
+}
+
+/// Completes when it is to stop.
+fn stopped(stop: &watch::Sender<bool>) -> impl Future<Output = ()> + Send + 'static {
+    let mut stopped = stop.subscribe();
+    async move {
+        // An error means that the handle is gone, which is a stop, too.
+        drop(stopped.wait_for(|stop| *stop).await);
+    }
 }
 
 fn router(shared: Shared) -> Router {
@@ -186,6 +197,22 @@ fn router(shared: Shared) -> Router {
         .route("/clients", get(monitor::get_clients))
         .route("/clients/{clientid}", get(monitor::get_client).delete(monitor::delete_client))
         .route("/clients/{clientid}/subscriptions", get(monitor::get_subscriptions))
+        .route("/clients/{clientid}/mqueue_messages", get(listings::get_waiting))
+        .route("/clients/{clientid}/inflight_messages", get(listings::get_inflight))
+        .route("/monitor_current", get(history::get_current))
+        .route("/monitor", get(history::get))
+        .route("/subscriptions", get(listings::get_subscriptions))
+        .route("/topics", get(listings::get_topics))
+        .route("/mqtt/retainer/messages", get(listings::get_retained).delete(listings::delete_retained))
+        .route("/mqtt/retainer/message/{*topic}", get(listings::get_retained_message).delete(listings::delete_retained_message))
+        .route("/mqtt/delayed/messages", get(listings::get_delayed))
+        .route("/mqtt/delayed/messages/{msgid}", get(listings::get_delayed_message).delete(listings::delete_delayed_message))
+        .route("/banned", get(banned::get_all).post(banned::post).delete(banned::delete_all))
+        .route("/banned/{as}/{*who}", delete(banned::delete))
+        .route("/listeners", get(listings::get_listeners))
+        .route("/slow_subscriptions", get(listings::get_slow).delete(listings::delete_slow))
+        .route("/connectors", get(connectors::get_all))
+        .route("/connectors/{name}", get(connectors::get_one))
         .route("/publish", post(publish::post))
         .route("/publish/bulk", post(publish::post_bulk))
         .route("/login", post(login::post_login))

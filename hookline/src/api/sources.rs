@@ -2,11 +2,11 @@
 
 use axum::Json;
 use axum::extract::State;
-use hookline_connectors::{ActionState, Taken};
+use hookline_connectors::Taken;
 use serde::{Deserialize, Serialize};
 
 use super::Shared;
-use super::actions::Status;
+use super::actions::{Status, status_of};
 use super::answer::Answer;
 
 /// A source.
@@ -23,12 +23,7 @@ pub(crate) struct SourceInfo {
 pub(super) async fn get_all(State(shared): State<Shared>) -> Answer<Vec<SourceInfo>> {
     let running = shared.running();
     let shown = running.sources.iter().map(|(name, source)| {
-        let (status, status_reason) = match source.state() {
-            ActionState::Connecting => (Status::Connecting, None),
-            ActionState::Connected => (Status::Connected, None),
-            ActionState::Retrying { error, .. } => (Status::Retrying, Some(error)),
-            ActionState::Disconnected { error, .. } => (Status::Disconnected, Some(error)),
-        };
+        let (status, status_reason, _) = status_of(source.state());
         SourceInfo { name: name.clone(), status, status_reason, taken: source.taken() }
     });
     Ok(Json(shown.collect()))
