@@ -1,11 +1,10 @@
 //! The API over the network: who may, what it says of clients and counters, what Prometheus gets; and the same by commands.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use hookline_integration_tests::api::{ask, basic};
 use hookline_integration_tests::broker::{Broker, run, run_with_input};
 use hookline_integration_tests::{eventually, publish_all};
 use hookline_mqtt::client::{Client, Error, Options};
@@ -13,39 +12,6 @@ use hookline_mqtt::{QoS, ReasonCode, Version};
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(20);
-
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
-}
-
-impl Answer {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
-    }
-}
-
-/// One request on a connection of its own.
-fn ask(broker: &Broker, method: &str, path: &str, login: &str, body: &str) -> Answer {
-    let mut stream = TcpStream::connect(broker.address_of("api")).expect("connects");
-    stream.set_read_timeout(Some(LIMIT)).expect("set");
-    let login = if login.is_empty() { String::new() } else { format!("Authorization: {login}\r\n") };
-    let length = body.len();
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Type: application/json\r\n{login}Content-Length: {length}\r\n\r\n{body}"
-    );
-    stream.write_all(request.as_bytes()).expect("sent");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("answered");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
-}
-
-fn basic(name: &str, password: &str) -> String {
-    format!("Basic {}", STANDARD.encode(format!("{name}:{password}")))
-}
 
 const CONFIG: &str = r#"
     [api]

@@ -288,12 +288,19 @@ fn random() -> Result<String, Problem> {
 /// Whether a role may do that.
 fn may(role: Role, method: &Method, path: &str) -> bool {
     let looks = matches!(*method, Method::GET | Method::HEAD);
+    let is_below =
+        |parts: &[&str]| parts.iter().any(|part| path.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
+    // The configuration has secrets in it, and what others have done is not for everybody.
+    let is_secret = is_below(&["/configs", "/audit"]);
     // A backup has everything in it, and goes wherever the request says.
-    let is_guarded =
-        ["/users", "/authentication", "/authorization", "/configs", "/store/backup"].iter().any(|guarded| path.starts_with(guarded));
+    let is_guarded = is_secret || is_below(&["/users", "/authentication", "/authorization", "/store/backup"]);
+    // Items of the configuration; what stands below an item, such as a pause, runs it only.
+    let is_item =
+        is_below(&["/rules", "/actions", "/sources", "/connectors"]) && path.split('/').filter(|part| !part.is_empty()).count() <= 2;
     match role {
         Role::Administrator => true,
-        Role::Operator => looks || !is_guarded,
+        _ if is_secret => false,
+        Role::Operator => looks || !is_guarded && !is_item,
         Role::Viewer => looks,
     }
 }
@@ -459,6 +466,22 @@ mod tests {
             assert_eq!(may(role, &post, "/store/backup"), users, "{role:?}");
             assert_eq!(may(role, &post, "/actions/a/pause"), pause, "{role:?}");
             assert_eq!(may(role, &Method::GET, "/clients"), look, "{role:?}");
+            assert_eq!(may(role, &Method::GET, "/rules/a"), look, "{role:?}");
+            assert_eq!(may(role, &Method::DELETE, "/banned/clientid/a"), pause, "{role:?}");
+            assert_eq!(may(role, &Method::DELETE, "/actions/a/dead_letters"), pause, "{role:?}");
+            assert_eq!(may(role, &post, "/rule_test"), pause, "{role:?}");
+            for (method, path) in [
+                (Method::GET, "/configs"),
+                (Method::GET, "/configs/history/3"),
+                (Method::GET, "/audit"),
+                (Method::PUT, "/configs"),
+                (Method::POST, "/rules"),
+                (Method::PUT, "/actions/a"),
+                (Method::DELETE, "/connectors/a/"),
+                (Method::POST, "/sources"),
+            ] {
+                assert_eq!(may(role, &method, path), users, "{role:?} {method} {path}");
+            }
         }
     }
 }

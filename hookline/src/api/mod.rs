@@ -6,6 +6,7 @@ pub(crate) mod actions;
 mod answer;
 mod banned;
 mod caller;
+pub(crate) mod configs;
 mod connectors;
 pub(crate) mod dead_letters;
 mod history;
@@ -37,12 +38,14 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::config::Versions;
 use crate::live::Reloads;
 pub(crate) use access::Clients;
 pub(crate) use actions::is_paused;
 use answer::Answer;
 pub(crate) use answer::{Code, Problem};
 use caller::{Caller, Peer};
+use configs::Configs;
 use history::History;
 pub(crate) use login::{FIRST, Logins, NewPerson, PersonInfo, check};
 pub(crate) use monitor::Page;
@@ -72,6 +75,8 @@ pub(crate) struct Parts {
     pub(crate) observer: Observer,
     pub(crate) logins: Arc<Logins>,
     pub(crate) publisher: Arc<Publisher>,
+    /// The file of the configuration, where there is one.
+    pub(crate) versions: Option<Versions>,
 }
 
 /// What handlers work with.
@@ -85,6 +90,7 @@ struct Shared {
     logins: Arc<Logins>,
     publisher: Arc<Publisher>,
     history: Arc<History>,
+    configs: Option<Arc<Configs>>,
     /// Held by what reads or writes the whole store: one at a time.
     whole_store: Arc<tokio::sync::Mutex<()>>,
     /// The broker stops: what takes long is to end.
@@ -98,11 +104,13 @@ impl Api {
             tracing::warn!(problem, "commands (hookline ctl, hookline store, hookline dlq) cannot reach this broker: it has no socket");
         });
         let stopping = Arc::new(AtomicBool::new(false));
-        let Parts { store, running, reloads, clients, observer, logins, publisher } = parts;
+        let Parts { store, running, reloads, clients, observer, logins, publisher, versions } = parts;
+        let configs = versions.map(|versions| Arc::new(Configs::new(versions, reloads.clone())));
         let (whole_store, stopped_by) = (Arc::default(), Arc::clone(&stopping));
         let (stop, history) = (watch::Sender::new(false), Arc::<History>::default());
         let mut served = vec![tokio::spawn(history::run(Arc::clone(&history), observer.clone(), stop.subscribe()))];
-        let shared = Shared { store, running, reloads, clients, observer, logins, publisher, history, whole_store, stopping: stopped_by };
+        let shared =
+            Shared { store, running, reloads, clients, observer, logins, publisher, history, configs, whole_store, stopping: stopped_by };
         let mut file = None;
         if let Ok((listener, socket_file)) = listening {
             file = Some(socket_file);
@@ -211,8 +219,8 @@ fn router(shared: Shared) -> Router {
         .route("/banned/{as}/{*who}", delete(banned::delete))
         .route("/listeners", get(listings::get_listeners))
         .route("/slow_subscriptions", get(listings::get_slow).delete(listings::delete_slow))
-        .route("/connectors", get(connectors::get_all))
-        .route("/connectors/{name}", get(connectors::get_one))
+        .route("/connectors", get(connectors::get_all).post(configs::post_connector))
+        .route("/connectors/{name}", get(connectors::get_one).put(configs::put_connector).delete(configs::delete_connector))
         .route("/publish", post(publish::post))
         .route("/publish/bulk", post(publish::post_bulk))
         .route("/login", post(login::post_login))
@@ -226,15 +234,21 @@ fn router(shared: Shared) -> Router {
         .route("/rule_test", post(rules::post_test))
         .route("/rule_backtest", post(rules::post_backtest))
         .route("/rule_events", get(rules::get_events))
-        .route("/rules", get(rule_metrics::get_all))
-        .route("/rules/{id}", get(rule_metrics::get_one))
+        .route("/rules", get(rule_metrics::get_all).post(configs::post_rule))
+        .route("/rules/{id}", get(rule_metrics::get_one).put(configs::put_rule).delete(configs::delete_rule))
         .route("/rules/{id}/metrics", get(rule_metrics::get_metrics))
-        .route("/actions", get(actions::get_all))
-        .route("/actions/{action}", get(actions::get_one))
+        .route("/actions", get(actions::get_all).post(configs::post_action))
+        .route("/actions/{action}", get(actions::get_one).put(configs::put_action).delete(configs::delete_action))
         .route("/actions/{action}/pause", post(actions::post_pause))
         .route("/actions/{action}/resume", post(actions::post_resume))
+        .route("/configs", get(configs::get).put(configs::put))
         .route("/configs/reload", post(reload::post))
-        .route("/sources", get(sources::get_all))
+        .route("/configs/history", get(configs::get_history))
+        .route("/configs/history/{version}", get(configs::get_version))
+        .route("/configs/diff", get(configs::get_diff))
+        .route("/configs/rollback", post(configs::post_rollback))
+        .route("/sources", get(sources::get_all).post(configs::post_source))
+        .route("/sources/{name}", get(sources::get_one).put(configs::put_source).delete(configs::delete_source))
         .route("/access", get(access::get_stats))
         .route(&format!("{}/{{kind}}", access::RULES), get(access::get_rules).put(access::put_rules).delete(access::delete_rules))
         .route(&format!("{}/{{kind}}/{{name}}", access::RULES), get(access::get_rules).put(access::put_rules).delete(access::delete_rules))

@@ -86,6 +86,11 @@ impl Running {
         self.rules.get(name).ok_or_else(|| unknown("rule", name, self.rules.keys()))
     }
 
+    /// The source of a name, where it runs.
+    pub(super) fn source(&self, name: &str) -> Result<&IntakeView, Problem> {
+        self.sources.get(name).ok_or_else(|| unknown("source that runs", name, self.sources.keys()))
+    }
+
     /// All connectors, by name.
     pub(super) fn connectors(&self) -> &BTreeMap<String, RunningConnector> {
         &self.connectors

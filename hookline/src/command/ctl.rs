@@ -7,6 +7,7 @@ use hookline_rules::window::WindowStats;
 use serde::Serialize;
 
 use super::ConfigArguments;
+use super::configuration::{self, Configuration};
 use super::people::{self, Admins, Clients};
 use super::reach::{exit_code, running};
 use super::report::{one_line, size};
@@ -43,6 +44,11 @@ enum Command {
     Reload {
         #[command(flatten)]
         common: Common,
+    },
+    /// The configuration of the running broker: shown, compared, changed, taken back
+    Config {
+        #[command(subcommand)]
+        command: Configuration,
     },
     /// The sources: whether they reach their systems, and what they have taken in
     Sources {
@@ -127,6 +133,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Actions { name: None, common } => actions(common),
         Command::Actions { name: Some(name), common } => action(common, &name),
         Command::Reload { common } => reload(common),
+        Command::Config { command } => configuration::run(command),
         Command::Sources { common } => sources(common),
         Command::Clients { command } => people::clients(command),
         Command::Admins { command } => people::admins(command),
@@ -235,11 +242,14 @@ fn reload(Common { config, output }: Common) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print_changes(changes: &Changes) {
+pub(super) fn print_changes(changes: &Changes) {
     for (what, names) in
         [("actions", &changes.actions), ("sources", &changes.sources), ("rules", &changes.rules), ("access", &changes.access)]
     {
         println!("{what:10} {}", if names.is_empty() { "as they were".to_owned() } else { names.join(", ") });
+    }
+    if !changes.restart.is_empty() {
+        println!("{:10} needed for {}", "restart", changes.restart.join(", "));
     }
 }
 
