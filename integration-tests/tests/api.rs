@@ -497,3 +497,95 @@ fn what_the_broker_does_and_what_waits_in_it_is_shown() {
     drop(stalled);
     assert!(broker.stop().success());
 }
+
+#[test]
+fn what_was_done_is_put_down_with_what_it_has_changed_and_without_secrets() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = Broker::start(folder.path(), CONFIG);
+    let (watcher, runner, chief) = (basic("watcher", "watching"), basic("runner", "running!"), basic("chief", "chiefing"));
+    let data = folder.path().join("data");
+    let data = data.to_str().expect("UTF-8");
+    let users = "/authentication/password_based:built_in_database/users";
+    for (login, method, path, body, expect) in [
+        (&chief, "POST", "/users", r#"{"username": "eve", "password": "first secret", "role": "viewer"}"#, 200),
+        (&chief, "POST", "/users", r#"{"username": "eve", "password": "second secret", "role": "operator"}"#, 200),
+        (&chief, "POST", users, r#"{"user_id": "u", "password": "third secret", "is_superuser": true}"#, 200),
+        (&watcher, "POST", "/banned", r#"{"as": "clientid", "who": "x"}"#, 403),
+        (&runner, "POST", "/banned", r#"{"as": "clientid", "who": "x"}"#, 200),
+        (&runner, "DELETE", "/banned/clientid/x", "", 204),
+        (
+            &chief,
+            "PUT",
+            "/authorization/sources/built_in_database/rules/all",
+            r#"[{"permission": "deny", "action": "all", "topic": "a"}]"#,
+            200,
+        ),
+        (
+            &chief,
+            "POST",
+            "/connectors",
+            r#"{"name": "h", "type": "http", "url": "http://u:fourth@127.0.0.1:1", "headers": {"x-key": "fifth secret"}}"#,
+            201,
+        ),
+        (&runner, "POST", "/publish", r#"{"topic": "t", "payload": "sixth secret"}"#, 200),
+        (&chief, "GET", "/clients", "", 200),
+        (&chief, "DELETE", "/users/eve", "", 200),
+    ] {
+        let answer = ask(&broker, method, &format!("/api/v5{path}"), login, body);
+        assert_eq!(answer.status, expect, "{method} {path}: {}", answer.body);
+    }
+    assert_eq!(run(&["ctl", "pause", "lines", "--data", data]).0, Some(0));
+    assert_eq!(run_with_input(&["ctl", "admins", "set", "zoe", "--data", data], "seventh secret\n").0, Some(0));
+    assert_eq!(ask(&broker, "POST", "/api/v5/login", "", r#"{"username": "zoe", "password": "seventh secret"}"#).status, 200);
+    for login in [&watcher, &runner] {
+        assert_eq!(ask(&broker, "GET", "/api/v5/audit", login, "").status, 403);
+    }
+    let all = look(&broker, "/audit");
+    let done: Vec<String> = all["data"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|entry| format!("{} {} {} {}", entry["operator"], entry["method"], entry["path"], entry["status"]).replace('"', ""))
+        .collect();
+    let expect = [
+        "zoe POST /login 200",
+        "socket POST /users 200",
+        "socket POST /actions/lines/pause 200",
+        "chief DELETE /users/eve 200",
+        "chief POST /connectors 201",
+        "chief PUT /authorization/sources/built_in_database/rules/all 200",
+        "runner DELETE /banned/clientid/x 204",
+        "runner POST /banned 200",
+        "watcher POST /banned 403",
+        "chief POST /authentication/password_based:built_in_database/users 200",
+        "chief POST /users 200",
+        "chief POST /users 200",
+    ];
+    assert_eq!(done, expect);
+    let entry = |at: usize| &all["data"][at];
+    assert!(entry(0)["source"] == "api" && entry(0)["source_ip"] == "127.0.0.1" && entry(2)["source"] == "socket", "{all}");
+    assert_eq!((&entry(10)["before"]["role"], &entry(10)["after"]["role"]), (&json!("viewer"), &json!("operator")));
+    assert!(entry(3)["before"]["username"] == "eve" && entry(3)["after"].is_null() && entry(5)["after"][0]["topic"] == "a", "{all}");
+    assert!(entry(6)["before"]["who"] == "x" && entry(7)["after"]["by"] == "runner" && entry(9)["after"]["is_superuser"] == true, "{all}");
+    let diff = entry(4)["after"]["diff"].as_str().expect("a text");
+    assert!(diff.contains("+[connectors.h]\n+type = \"http\"\n+url = \"***") && entry(4)["after"]["version"] == 2, "{diff}");
+    let text = all.to_string();
+    for secret in ["secret\"", "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "chiefing", "argon2"] {
+        assert!(!text.contains(secret), "\"{secret}\" is in {text}");
+    }
+    for (query, count) in
+        [("operator=runner", 2), ("path=banned", 3), ("from=1h&to=2999-01-01T00:00:00Z", 12), ("to=1h", 0), ("limit=5&page=3", 12)]
+    {
+        assert_eq!(look(&broker, &format!("/audit?{query}"))["meta"]["count"], count, "{query}");
+    }
+    assert_eq!(ask(&broker, "GET", "/api/v5/audit?from=soon", &chief, "").status, 400);
+    // It is there after a crash.
+    broker.kill();
+    let broker = Broker::start(folder.path(), CONFIG);
+    let (code, out, error) = run(&["ctl", "audit", "--operator", "chief", "--path", "/users", "-n", "1", "--data", data]);
+    assert!(
+        code == Some(0) && out.contains("chief") && out.contains("DELETE /users/eve") && error.contains("there are more"),
+        "{out}{error}"
+    );
+    assert!(broker.stop().success());
+}

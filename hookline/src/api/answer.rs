@@ -83,12 +83,6 @@ impl IntoResponse for Problem {
     }
 }
 
-/// A time, milliseconds since the Unix epoch, as in RFC 3339.
-pub(crate) fn time_text(ms: u64) -> String {
-    let time = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    format!("{:.3}", time.unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,11 +7,12 @@ use hookline_core::{BanInfo, BanOrigin, BanOutcome, Banned};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::answer::{Answer, time_text};
+use super::answer::Answer;
+use super::audit::{Trace, Traced};
 use super::caller::Caller;
 use super::monitor::{Page, Paging};
 use super::{Code, Problem, Shared};
-use crate::backtest::now_ms;
+use crate::backtest::{now_ms, time};
 
 /// Bytes of whom a ban is about, of its reason, and of who has said it.
 const WHO_MAX: usize = 65_535;
@@ -42,8 +43,8 @@ fn describe(ban: &BanInfo) -> Value {
         "who": ban.banned.who(),
         "by": ban.by,
         "reason": ban.reason,
-        "at": (ban.at_ms > 0).then(|| time_text(ban.at_ms)),
-        "until": ban.until_ms.map_or_else(|| FOR_EVER.to_owned(), time_text),
+        "at": (ban.at_ms > 0).then(|| time(ban.at_ms)),
+        "until": ban.until_ms.map_or_else(|| FOR_EVER.to_owned(), time),
         "origin": ban.origin,
     })
 }
@@ -79,10 +80,10 @@ pub(super) async fn get_all(State(shared): State<Shared>, Query(paging): Query<P
 }
 
 /// POST /banned
-pub(super) async fn post(State(shared): State<Shared>, Extension(caller): Extension<Caller>, Json(new): Json<NewBan>) -> Answer<Value> {
+pub(super) async fn post(State(shared): State<Shared>, Extension(caller): Extension<Caller>, Json(new): Json<NewBan>) -> Traced<Value> {
     let ban = new.read(&caller)?;
     match shared.observer.ban(ban.clone()).await? {
-        BanOutcome::Banned { .. } => Ok(Json(describe(&ban))),
+        BanOutcome::Banned { .. } => Ok((Extension(Trace::of(None, Some(&describe(&ban)))), Json(describe(&ban)))),
         BanOutcome::Exists(known) => {
             let problem =
                 format!("{} \"{}\" is banned already, by {}; end that ban first", known.banned.kind(), known.banned.who(), known.by);
@@ -93,7 +94,10 @@ pub(super) async fn post(State(shared): State<Shared>, Extension(caller): Extens
 }
 
 /// DELETE /banned/{as}/{who}
-pub(super) async fn delete(State(shared): State<Shared>, Path((kind, who)): Path<(String, String)>) -> Result<StatusCode, Problem> {
+pub(super) async fn delete(
+    State(shared): State<Shared>,
+    Path((kind, who)): Path<(String, String)>,
+) -> Result<(StatusCode, Extension<Trace>), Problem> {
     let banned = Banned::parse(&kind, &who).map_err(bad)?;
     let Some(ban) = shared.observer.find_ban(&banned) else {
         return Err(Problem::new(Code::NotFound, format!("{kind} \"{who}\" is not banned")));
@@ -101,8 +105,9 @@ pub(super) async fn delete(State(shared): State<Shared>, Path((kind, who)): Path
     if ban.origin == BanOrigin::Configuration {
         return Err(Problem::new(Code::Conflict, "this ban stands in the configuration; it ends there"));
     }
+    let before = describe(&ban);
     shared.observer.end_bans(vec![ban]).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok((StatusCode::NO_CONTENT, Extension(Trace::of(Some(&before), None))))
 }
 
 /// How many bans were ended.

@@ -8,15 +8,17 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use similar::TextDiff;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::answer::Answer;
+use super::audit::{Trace, Traced};
 use super::caller::Caller;
 use super::reload::reload;
 use super::{Code, Problem, Shared};
 use crate::config::edit::{Edit, EditError, edit};
+use crate::config::redact::{Redaction, without_secret_comments};
 use crate::config::{Version, Versions, summary};
 use crate::live::{Changes, Extent, Reloads};
 
@@ -59,6 +61,19 @@ pub(super) fn difference(before: (&str, &str), after: (&str, &str)) -> String {
     TextDiff::from_lines(before.1, after.1).unified_diff().context_radius(3).header(before.0, after.0).to_string()
 }
 
+/// The same, without secrets: fit to be kept.
+fn safe_difference(before: &str, after: &str) -> String {
+    let mut redaction = Redaction::default();
+    match (redaction.redact(before), redaction.redact(after)) {
+        (Some(before), Some(after)) => without_secret_comments(&difference(("before", &before), ("after", &after))),
+        _ => "what was there before is no TOML".into(),
+    }
+}
+
+fn traced<T>((trace, result): (Trace, T)) -> (Extension<Trace>, Json<T>) {
+    (Extension(trace), Json(result))
+}
+
 fn failed(error: &std::io::Error) -> Problem {
     Problem::new(Code::Conflict, format!("the file of the configuration cannot be read or written: {error}"))
 }
@@ -84,7 +99,7 @@ impl Configs {
         caller: Caller,
         expected: Option<u64>,
         make: impl FnOnce(&str, &Versions) -> Result<String, Problem> + Send + 'static,
-    ) -> Result<Changed, Problem> {
+    ) -> Result<(Trace, Changed), Problem> {
         // It is finished also where nobody waits for the answer any more.
         let changing = tokio::spawn(async move { self.change_alone(caller, expected, make).await });
         changing.await.unwrap_or_else(|error| Err(Problem::new(Code::InternalError, error.to_string())))
@@ -95,7 +110,7 @@ impl Configs {
         caller: Caller,
         expected: Option<u64>,
         make: impl FnOnce(&str, &Versions) -> Result<String, Problem> + Send + 'static,
-    ) -> Result<Changed, Problem> {
+    ) -> Result<(Trace, Changed), Problem> {
         let versions = Arc::clone(&self.versions).lock_owned().await;
         let (versions, written) = run(versions, move |versions| {
             let (current, before) = versions.current().map_err(|error| failed(&error))?;
@@ -108,16 +123,18 @@ impl Configs {
             let after = make(&before, versions)?;
             versions.check(&after).map_err(|errors| Problem::refused(errors.errors))?;
             if after == before {
-                return Ok((current, before, false));
+                return Ok((current, before, Trace::default(), false));
             }
             let summary = summary(&before, &after);
+            let (from, diff) = (current.version, safe_difference(&before, &after));
             let version = versions.write(&after, &caller.name, summary).map_err(|error| failed(&error))?;
-            Ok((version, before, true))
+            let trace = Trace::of(Some(&json!({ "version": from })), Some(&json!({ "version": version.version, "diff": diff })));
+            Ok((version, before, trace, true))
         })
         .await;
-        let (version, before, is_new) = written?;
+        let (version, before, trace, is_new) = written?;
         match reload(&self.reloads, Extent::AsFarAsPossible).await {
-            Ok(applied) => Ok(Changed { version, applied }),
+            Ok(applied) => Ok((trace, Changed { version, applied })),
             Err(problem) if is_new => {
                 let number = version.version;
                 let (_, taken_back) =
@@ -184,8 +201,8 @@ pub(super) async fn put(
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     text: String,
-) -> Answer<Changed> {
-    shared.configs()?.change(caller, expected(&headers)?, move |_, _| Ok(text)).await.map(Json)
+) -> Traced<Changed> {
+    shared.configs()?.change(caller, expected(&headers)?, move |_, _| Ok(text)).await.map(traced)
 }
 
 /// GET /configs/history
@@ -248,9 +265,9 @@ pub(super) async fn post_rollback(
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     Json(Rollback { version }): Json<Rollback>,
-) -> Answer<Changed> {
+) -> Traced<Changed> {
     let make = move |_: &str, versions: &Versions| versions.text(version).map_err(|error| failed(&error))?.ok_or_else(|| not_kept(version));
-    shared.configs()?.change(caller, expected(&headers)?, make).await.map(Json)
+    shared.configs()?.change(caller, expected(&headers)?, make).await.map(traced)
 }
 
 /// A section of the configuration whose items have names.
@@ -269,15 +286,15 @@ const CONNECTORS: Section = Section { key: "connectors", item: "connector" };
 impl Section {
     /// An item that is added; its name stands in it.
     async fn add(self, shared: Shared, caller: Caller, headers: HeaderMap, mut item: Map<String, Value>) -> Result<Response, Problem> {
-        let name = item.remove("name").or_else(|| if self.key == RULES.key { item.remove("id") } else { None });
+        let name = item.shift_remove("name").or_else(|| if self.key == RULES.key { item.shift_remove("id") } else { None });
         let Some(Value::String(name)) = name else {
             return Err(Problem::new(Code::BadRequest, format!("name: the name of the {} is missing", self.item)));
         };
         if name.is_empty() || name.len() > NAME_MAX || name.contains(char::is_control) {
             return Err(Problem::new(Code::BadRequest, format!("name: must have 1 to {NAME_MAX} bytes, and no control characters")));
         }
-        let changed = self.edit(shared, caller, &headers, name, Edit::Add(item)).await?;
-        Ok((StatusCode::CREATED, Json(changed)).into_response())
+        let (trace, changed) = self.edit(shared, caller, &headers, name, Edit::Add(item)).await?;
+        Ok((StatusCode::CREATED, Extension(trace), Json(changed)).into_response())
     }
 
     async fn replace(
@@ -287,22 +304,29 @@ impl Section {
         headers: HeaderMap,
         name: String,
         mut item: Map<String, Value>,
-    ) -> Answer<Changed> {
-        let said = item.remove("name").or_else(|| if self.key == RULES.key { item.remove("id") } else { None });
+    ) -> Traced<Changed> {
+        let said = item.shift_remove("name").or_else(|| if self.key == RULES.key { item.shift_remove("id") } else { None });
         if said.is_some_and(|said| said != *name) {
             return Err(Problem::new(
                 Code::BadRequest,
                 format!("name: a {} keeps its name; add another one, and remove this one", self.item),
             ));
         }
-        self.edit(shared, caller, &headers, name, Edit::Change(item)).await.map(Json)
+        self.edit(shared, caller, &headers, name, Edit::Change(item)).await.map(traced)
     }
 
-    async fn remove(self, shared: Shared, caller: Caller, headers: HeaderMap, name: String) -> Answer<Changed> {
-        self.edit(shared, caller, &headers, name, Edit::Remove).await.map(Json)
+    async fn remove(self, shared: Shared, caller: Caller, headers: HeaderMap, name: String) -> Traced<Changed> {
+        self.edit(shared, caller, &headers, name, Edit::Remove).await.map(traced)
     }
 
-    async fn edit(self, shared: Shared, caller: Caller, headers: &HeaderMap, name: String, what: Edit) -> Result<Changed, Problem> {
+    async fn edit(
+        self,
+        shared: Shared,
+        caller: Caller,
+        headers: &HeaderMap,
+        name: String,
+        what: Edit,
+    ) -> Result<(Trace, Changed), Problem> {
         let make = move |before: &str, _: &Versions| {
             edit(before, self.key, &name, &what).map_err(|error| match error {
                 EditError::Exists => Problem::new(Code::Conflict, format!("there is a {} \"{name}\" already", self.item)),
@@ -335,7 +359,7 @@ macro_rules! items {
             Path(name): Path<String>,
             headers: HeaderMap,
             Json(item): Json<Map<String, Value>>,
-        ) -> Answer<Changed> {
+        ) -> Traced<Changed> {
             $section.replace(shared, caller, headers, name, item).await
         }
 
@@ -344,7 +368,7 @@ macro_rules! items {
             Extension(caller): Extension<Caller>,
             Path(name): Path<String>,
             headers: HeaderMap,
-        ) -> Answer<Changed> {
+        ) -> Traced<Changed> {
             $section.remove(shared, caller, headers, name).await
         }
     };

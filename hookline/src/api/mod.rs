@@ -4,6 +4,7 @@
 pub(crate) mod access;
 pub(crate) mod actions;
 mod answer;
+pub(crate) mod audit;
 mod banned;
 mod caller;
 pub(crate) mod configs;
@@ -44,6 +45,8 @@ pub(crate) use access::Clients;
 pub(crate) use actions::is_paused;
 use answer::Answer;
 pub(crate) use answer::{Code, Problem};
+use audit::{Trace, Traced};
+pub(crate) use caller::Way;
 use caller::{Caller, Peer};
 use configs::Configs;
 use history::History;
@@ -114,12 +117,14 @@ impl Api {
         let mut file = None;
         if let Ok((listener, socket_file)) = listening {
             file = Some(socket_file);
-            let router = router(shared.clone()).layer(Extension(Caller::by_socket()));
+            let recorded = middleware::from_fn_with_state(shared.clone(), audit::record);
+            let router = router(shared.clone()).layer(recorded).layer(Extension(Caller::by_socket()));
             served.push(serve(axum::serve(listener, router).with_graceful_shutdown(stopped(&stop)).into_future()));
         }
         if let Some(listener) = network {
             let guarded = middleware::from_fn_with_state(Arc::clone(&shared.logins), login::guard);
-            let service = router(shared).layer(guarded).into_make_service_with_connect_info::<Peer>();
+            let recorded = middleware::from_fn_with_state(shared.clone(), audit::record);
+            let service = router(shared).layer(recorded).layer(guarded).into_make_service_with_connect_info::<Peer>();
             let server = axum::serve(network::Bounded::new(listener), service).with_graceful_shutdown(stopped(&stop));
             served.push(serve(server.into_future()));
         }
@@ -157,6 +162,12 @@ impl Shared {
             Ok(result) => result.map(Json),
             Err(error) => Err(Problem::new(Code::InternalError, error.to_string())),
         }
+    }
+
+    /// As [`Shared::run`], for what is put down with what it has changed.
+    async fn run_traced<T: Send + 'static>(&self, work: impl FnOnce(&Store) -> Result<(Trace, T), Problem> + Send + 'static) -> Traced<T> {
+        let Json((trace, result)) = self.run(work).await?;
+        Ok((Extension(trace), Json(result)))
     }
 
     /// As [`Shared::run`], for what keeps the disk busy: refused while another one does.
@@ -217,6 +228,7 @@ fn router(shared: Shared) -> Router {
         .route("/mqtt/delayed/messages/{msgid}", get(listings::get_delayed_message).delete(listings::delete_delayed_message))
         .route("/banned", get(banned::get_all).post(banned::post).delete(banned::delete_all))
         .route("/banned/{as}/{*who}", delete(banned::delete))
+        .route("/audit", get(audit::get))
         .route("/listeners", get(listings::get_listeners))
         .route("/slow_subscriptions", get(listings::get_slow).delete(listings::delete_slow))
         .route("/connectors", get(connectors::get_all).post(configs::post_connector))

@@ -2,6 +2,7 @@
 
 pub(crate) mod edit;
 mod overlay;
+pub(crate) mod redact;
 mod secrets;
 mod versions;
 
