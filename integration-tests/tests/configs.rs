@@ -156,6 +156,7 @@ fn what_is_wrong_is_refused_as_a_whole_and_changes_nothing() {
     let refused = put("", &wrong);
     assert_eq!((refused.status, refused.json()["errors"].as_array().map(Vec::len)), (400, Some(2)), "each message: {}", refused.body);
     assert_eq!(put("", "[rules").status, 400);
+    assert_eq!(put("", " \n").status, 400, "nothing at all");
     assert_eq!(file(folder.path()), CONFIG);
     // Two who change it at a time: the second one is told.
     let good = CONFIG.replace("payload.n AS n", "payload.n + 1 AS n");

@@ -18,6 +18,9 @@ use crate::store::{DelayedKey, Error, Queue};
 /// Places of a table that are looked at in one turn.
 const PART: usize = 1000;
 
+/// Subscriptions from which on a turn looks at no further session.
+const FOUND_MAX: usize = 10_000;
+
 /// A subscription, and whose it is.
 #[derive(Debug)]
 pub(crate) struct Subscribed {
@@ -41,8 +44,11 @@ pub(crate) enum Waiting {
 impl Worker {
     /// Subscriptions of sessions that are only in memory, from a place of the table on; and where the next part begins.
     pub(crate) fn find_subscriptions(&self, wanted: &SubscriptionFilter, from: usize) -> (Vec<Subscribed>, Option<usize>) {
-        let mut found = Vec::new();
-        for (_, resident) in self.sessions.part(from, PART) {
+        let mut found: Vec<Subscribed> = Vec::new();
+        for (key, resident) in self.sessions.part(from, PART) {
+            if found.len() >= FOUND_MAX {
+                return (found, Some(key.index as usize));
+            }
             if matches!(resident.outbox, Outbox::Durable { .. }) {
                 continue;
             }

@@ -202,6 +202,10 @@ pub(super) async fn put(
     headers: HeaderMap,
     text: String,
 ) -> Traced<Changed> {
+    // Such a one is valid: a request without its body would take everything away.
+    if text.trim().is_empty() {
+        return Err(Problem::new(Code::BadRequest, "the body is empty; it is to be the whole configuration, as TOML"));
+    }
     shared.configs()?.change(caller, expected(&headers)?, move |_, _| Ok(text)).await.map(traced)
 }
 
