@@ -171,17 +171,7 @@ impl Live {
             self.accepted = accepted;
             return Ok(changes);
         }
-        let now = Config {
-            api: Api { bind: self.config.api.bind, ..new.api.clone() },
-            connectors: new.connectors.clone(),
-            actions: new.actions.clone(),
-            sources: new.sources.clone(),
-            rules: new.rules.clone(),
-            authentication: new.authentication.clone(),
-            authorization: new.authorization.clone(),
-            client_attributes: new.client_attributes.clone(),
-            ..self.config.clone()
-        };
+        let now = held_back(&self.config, new);
         let is_low = self.is_level_too_low(&now).is_some();
         // What could be changed may make no sense without what cannot: then all of it waits.
         let waits_whole = is_low || crate::serve::check(&now).is_err();
@@ -342,6 +332,22 @@ pub(crate) fn asked_connectors(config: &Config) -> Vec<&str> {
     logins.chain(config.authorization.sources.iter().map(|source| source.connector.as_deref())).flatten().collect()
 }
 
+/// The configuration that runs, with what of another one can be changed while it does: the sections of [`CHANGEABLE`], but for the API's address.
+fn held_back(running: &Config, new: Config) -> Config {
+    Config {
+        api: Api { bind: running.api.bind, ..new.api },
+        connectors: new.connectors,
+        actions: new.actions,
+        sources: new.sources,
+        rules: new.rules,
+        authentication: new.authentication,
+        authorization: new.authorization,
+        client_attributes: new.client_attributes,
+        persistence: new.persistence,
+        ..running.clone()
+    }
+}
+
 /// A part of a configuration, such as `mqtt` or `api.bind`.
 fn part_of<'a>(config: &'a Json, part: &str) -> &'a Json {
     part.split('.').fold(config, |value, key| &value[key])
@@ -382,4 +388,47 @@ fn placeholders(parameters: &serde_json::Map<String, Json>) -> Vec<Vec<String>> 
     let mut found = Vec::new();
     parameters.values().for_each(|value| collect(value, &mut found));
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_changed_is_and_the_rest_is_held_back() {
+        let text = r#"
+            [api]
+            bind = "127.0.0.1:1"
+            metrics_open = false
+            [connectors.c]
+            type = "file"
+            [actions.a]
+            connector = "c"
+            [sources.s]
+            connector = "c"
+            [rules.r]
+            sql = ""
+            actions = []
+            [authorization]
+            refresh_secs = 77
+            [client_attributes]
+            x = "y"
+            [[authentication]]
+            name = "n"
+            [persistence.p]
+            connector = "c"
+            [mqtt]
+            inflight_max = 7
+        "#;
+        let table: toml::Table = text.parse().expect("valid");
+        let new: Config = serde_json::from_value(serde_json::to_value(table).expect("JSON")).expect("a configuration");
+        let (old_json, new_json) = (json(&Config::default()), json(&new));
+        let held = held_back(&Config::default(), new);
+        let held_json = json(&held);
+        for section in CHANGEABLE {
+            assert!(new_json[section] != old_json[section], "{section} is missing in the test");
+            assert!(held_json[section] == new_json[section] || section == "api", "{section}");
+        }
+        assert!(held.api.bind.is_none() && !held.api.metrics_open && held_json["mqtt"] == old_json["mqtt"]);
+    }
 }

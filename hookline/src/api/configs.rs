@@ -139,7 +139,12 @@ impl Configs {
                 let number = version.version;
                 let (_, taken_back) =
                     run(versions, move |versions| versions.take_back(number, &before).map_err(|error| failed(&error))).await;
-                taken_back.and(Err(problem))
+                taken_back?;
+                // What it had begun is undone as well.
+                if let Err(error) = reload(&self.reloads, Extent::AsFarAsPossible).await {
+                    tracing::error!(%error, "the configuration that was in force before is in its file, and could not be put in force again");
+                }
+                Err(problem)
             }
             Err(problem) => Err(problem),
         }

@@ -20,6 +20,8 @@ pub(crate) struct ConnectorInfo {
     pub(crate) status_reason: Option<String>,
     pub(crate) actions: Vec<String>,
     pub(crate) sources: Vec<String>,
+    /// What keeps messages and sessions by it.
+    pub(crate) persistence: Vec<String>,
     /// Whether logins or permissions are asked for by it.
     pub(crate) decides: bool,
 }
@@ -41,6 +43,7 @@ fn shown(running: &Running, name: &str, connector: &RunningConnector) -> Connect
         status_reason,
         actions: connector.actions.clone(),
         sources: connector.sources.clone(),
+        persistence: connector.persistence.clone(),
         decides: connector.decides,
     }
 }

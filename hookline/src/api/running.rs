@@ -29,6 +29,7 @@ pub(super) struct RunningConnector {
     /// Those that name it.
     pub(super) actions: Vec<String>,
     pub(super) sources: Vec<String>,
+    pub(super) persistence: Vec<String>,
     /// Logins or permissions are asked for by it.
     pub(super) decides: bool,
 }
@@ -117,8 +118,9 @@ fn connectors_of(config: &Config) -> BTreeMap<String, RunningConnector> {
     let connectors = config.connectors.iter().map(|(name, connector)| {
         let actions = config.actions.iter().filter(|(_, action)| action.connector == *name).map(|(name, _)| name.clone()).collect();
         let sources = config.sources.iter().filter(|(_, source)| source.connector == *name).map(|(name, _)| name.clone()).collect();
+        let persistence = config.persistence.iter().filter(|(_, one)| one.connector == *name).map(|(name, _)| name.clone()).collect();
         let decides = asked.contains(&name.as_str());
-        (name.clone(), RunningConnector { kind: connector.kind.clone(), actions, sources, decides })
+        (name.clone(), RunningConnector { kind: connector.kind.clone(), actions, sources, persistence, decides })
     });
     connectors.collect()
 }
