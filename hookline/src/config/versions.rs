@@ -46,6 +46,7 @@ impl Versions {
         // Behind a link, so that the link stays one.
         let file = fs::canonicalize(&file).unwrap_or(file);
         let versions = Versions { file, folder: data_dir.join(FOLDER), sources: sources.clone() };
+        versions.remove_halves();
         if let Err(error) = versions.current() {
             tracing::warn!(%error, "the version of the configuration cannot be kept");
         }
@@ -106,6 +107,20 @@ impl Versions {
             Ok(text) => Ok(Some(text)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Removes what an end in the middle of a write has left.
+    fn remove_halves(&self) {
+        let found = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let is_half = |file: &PathBuf| {
+            let is_new = file.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+            is_new || file.extension().is_some_and(|kind| kind == "toml") && !file.with_extension("json").exists()
+        };
+        for half in found.map(|entry| entry.path()).filter(is_half) {
+            if let Err(error) = fs::remove_file(&half) {
+                tracing::warn!(%error, file = %half.display(), "the half of a version cannot be removed");
+            }
         }
     }
 
@@ -238,7 +253,10 @@ mod tests {
         for n in 0..60 {
             versions.write(&format!("a = 1{n}"), "eve", String::new()).expect("written");
         }
+        let halves = [".65.toml.new", "3.toml"].map(|name| folder.path().join("data/configs").join(name));
+        halves.iter().for_each(|half| fs::write(half, "half").expect("written"));
         let all = open(folder.path()).all().expect("reads");
+        assert!(halves.iter().all(|half| !half.exists()) && folder.path().join("data/configs/64.toml").exists());
         assert_eq!((all.len(), all[0].version, all[49].version), (50, 64, 15));
         assert_eq!((versions.text(14).expect("reads"), versions.text(64).expect("reads").as_deref()), (None, Some("a = 159")));
         let secret = fs::metadata(folder.path().join("data/configs/64.toml")).expect("is there").permissions().mode();
