@@ -18,7 +18,7 @@ use crate::hooks::Hooks;
 use crate::listener::{Listener, worker_of};
 use crate::mailbox::{Mail, Mailbox};
 use crate::metrics::{Counters, Strangers, Totals, Turned};
-use crate::observer::Observer;
+use crate::observer::{ListenerView, Observer, restore_bans};
 use crate::renewal::{self, Renewal};
 use crate::retained::Retained;
 use crate::rewrite::Rewrites;
@@ -52,6 +52,7 @@ pub struct Broker {
     addresses: Vec<(String, SocketAddr)>,
     /// The most that there has been of each thing.
     highest: Arc<Mutex<Highest>>,
+    views: Arc<[ListenerView]>,
 }
 
 impl std::fmt::Debug for Broker {
@@ -76,6 +77,7 @@ impl Broker {
         let shared = share(config, &store, hooks, count, renewals)?;
         // Everything is bound before anything is served: a port in use stops the start as a whole.
         let listeners = open_listeners(config, &shared)?;
+        let views: Result<Vec<_>, _> = listeners.iter().map(|(_, listener)| listener.view()).collect();
         let mut broker = Broker {
             store,
             counters: (0..count).map(|_| Arc::default()).collect(),
@@ -84,6 +86,7 @@ impl Broker {
             stop: watch::Sender::new(false),
             addresses: Vec::new(),
             highest: Arc::default(),
+            views: views?.into(),
             shared,
         };
         let mut workers = Vec::new();
@@ -132,7 +135,7 @@ impl Broker {
 
     /// Looks at it from outside, also while it is in use elsewhere.
     pub fn observer(&self) -> Observer {
-        Observer::new(Arc::clone(&self.shared), self.counters.clone(), Arc::clone(&self.highest))
+        Observer::new(Arc::clone(&self.shared), self.counters.clone(), Arc::clone(&self.highest), Arc::clone(&self.views))
     }
 
     /// The way in for parts of this process.
@@ -194,12 +197,14 @@ pub(crate) fn share(
     let zones = Zones::new(config).map_err(|errors| BrokerError::Configuration(errors.join("; ")))?;
     let rewrites = Rewrites::new(&config.rewrite).map_err(|errors| BrokerError::Configuration(errors.join("; ")))?;
     let methods = Methods::new(&config.scram).map_err(|errors| BrokerError::Configuration(errors.join("; ")))?;
+    let bans = Bans::new(&config.banned);
+    restore_bans(&bans, store).map_err(|error| BrokerError::Configuration(error.to_string()))?;
     let node: Arc<str> = config.node.name.as_str().into();
     Ok(Arc::new(Shared {
         methods,
         alarms: Alarms::new(Arc::clone(&node), Arc::clone(&mailboxes[0])),
         node,
-        bans: Bans::new(&config.banned),
+        bans,
         rewrites,
         auto_subscribe: config.auto_subscribe.clone(),
         delayed: config.delayed.clone(),

@@ -25,6 +25,12 @@ pub(crate) fn parse_ms(text: &str) -> Option<u64> {
     u64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_millisecond()).ok()
 }
 
+/// A time as in RFC 3339, with milliseconds; `None`: it is out of all bounds.
+pub(crate) fn text(ms: u64) -> Option<String> {
+    let time = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())?;
+    Some(format!("{time:.3}"))
+}
+
 /// The time of a simulation, in the thread that runs it.
 #[cfg(test)]
 pub(crate) mod simulated {

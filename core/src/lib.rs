@@ -57,10 +57,11 @@ mod worker;
 mod zone;
 
 pub use alarms::{Alarm, Alarms};
+pub use bans::{BanInfo, BanOrigin, Banned};
 pub use broker::{Broker, BrokerError, check, store_settings};
 pub use hooks::Hooks;
 pub use metrics::{Counters, Totals, Turned};
-pub use observer::{ClientFilter, NoAnswer, Observer, Stat};
+pub use observer::{BanOutcome, ClientFilter, Listed, NoAnswer, Observer, Place, Stat, SubscriptionFilter, TOPICS_SKIP_MAX};
 pub use recorder::{Recorder, RecorderStats};
 pub use worker::Supplied;
 

@@ -72,6 +72,17 @@ impl<T> Slab<T> {
         self.places.len() - self.free.len()
     }
 
+    /// The values in `count` places from the place `from` on, with their keys; for who looks at all of them, some at a time.
+    pub(crate) fn part(&self, from: usize, count: usize) -> impl Iterator<Item = (Key, &T)> {
+        let places = self.places.iter().enumerate().skip(from).take(count);
+        places.filter_map(|(index, place)| Some((Key { index: index as u32, generation: place.generation }, place.value.as_ref()?)))
+    }
+
+    /// How many places there are, with a value or without.
+    pub(crate) fn places(&self) -> usize {
+        self.places.len()
+    }
+
     /// The keys of all values.
     pub(crate) fn keys(&self) -> Vec<Key> {
         let occupied = self.places.iter().enumerate().filter(|(_, place)| place.value.is_some());

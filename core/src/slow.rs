@@ -37,6 +37,11 @@ impl Slow {
         &self.0
     }
 
+    /// Forgets all of them.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
     fn forget(&mut self, now_ms: u64, settings: &Settings) {
         self.0.retain(|delivery| now_ms.saturating_sub(delivery.at_ms) < settings.expire_secs.saturating_mul(1000));
     }

@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
+use hyper::http::request::Builder;
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
@@ -67,32 +68,51 @@ impl Control {
     }
 
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        self.ask(Method::GET, path, None, ANSWER)
+        self.ask_json(Method::GET, path, None, ANSWER)
     }
 
     pub(crate) fn post<T: DeserializeOwned>(&self, path: &str, body: Option<&serde_json::Value>) -> anyhow::Result<T> {
-        self.ask(Method::POST, path, body, LONG_ANSWER)
+        self.ask_json(Method::POST, path, body, LONG_ANSWER)
     }
 
     pub(crate) fn put<T: DeserializeOwned>(&self, path: &str, body: &serde_json::Value) -> anyhow::Result<T> {
-        self.ask(Method::PUT, path, Some(body), ANSWER)
+        self.ask_json(Method::PUT, path, Some(body), ANSWER)
+    }
+
+    /// Puts a text; with the version of what it is to take the place of, only if that is still there.
+    pub(crate) fn put_text<T: DeserializeOwned>(&self, path: &str, text: String, version: Option<u64>) -> anyhow::Result<T> {
+        let mut request = Request::builder().method(Method::PUT).header(header::CONTENT_TYPE, "text/plain");
+        if let Some(version) = version {
+            request = request.header(header::IF_MATCH, format!("\"{version}\""));
+        }
+        self.ask(request, path, text.into(), LONG_ANSWER)
     }
 
     pub(crate) fn patch<T: DeserializeOwned>(&self, path: &str, body: &serde_json::Value) -> anyhow::Result<T> {
-        self.ask(Method::PATCH, path, Some(body), ANSWER)
+        self.ask_json(Method::PATCH, path, Some(body), ANSWER)
     }
 
     pub(crate) fn delete<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        self.ask(Method::DELETE, path, None, LONG_ANSWER)
+        self.ask_json(Method::DELETE, path, None, LONG_ANSWER)
     }
 
-    fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<&serde_json::Value>, wait: Duration) -> anyhow::Result<T> {
-        let request = Request::builder()
-            .method(method)
+    fn ask_json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&serde_json::Value>,
+        wait: Duration,
+    ) -> anyhow::Result<T> {
+        let request = Request::builder().method(method).header(header::CONTENT_TYPE, "application/json");
+        self.ask(request, path, body.map(|body| Bytes::from(body.to_string())).unwrap_or_default(), wait)
+    }
+
+    fn ask<T: DeserializeOwned>(&self, request: Builder, path: &str, body: Bytes, wait: Duration) -> anyhow::Result<T> {
+        let request = request
             .uri(format!("/api/v5{path}"))
             .header(header::HOST, "hookline")
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(body.map(|body| Bytes::from(body.to_string())).unwrap_or_default()))?;
+            .header(header::ACCEPT, "application/json")
+            .body(Full::new(body))?;
         let asked = async { tokio::time::timeout(wait, exchange(&self.socket, request)).await };
         let answered = self.runtime.block_on(asked).with_context(|| format!("the broker has not answered within {wait:?}"))?;
         let (status, body) = answered.context("the broker went away before it answered; see its log, and run the command again")?;

@@ -9,7 +9,7 @@ use hookline_core::Hooks;
 use hookline_core::store::{ActionQueue, Bounds, QueueKind, Store};
 use hookline_rules::{Engine, Targets};
 use hookline_schemas::Template;
-use hookline_schemas::config::Config;
+use hookline_schemas::config::{Api, Config};
 use hookline_schemas::ports::{Door, StateStore};
 use serde_json::Value as Json;
 use tokio::sync::{mpsc, oneshot};
@@ -47,6 +47,8 @@ pub(crate) struct Parts {
 /// What runs.
 pub(crate) struct Live {
     config: Config,
+    /// What was accepted last: parts of it may wait for a restart.
+    accepted: Json,
     parts: Parts,
     deliveries: BTreeMap<String, DeliveryHandle>,
     intakes: BTreeMap<String, IntakeHandle>,
@@ -62,13 +64,32 @@ pub(crate) struct Changes {
     pub(crate) access: Vec<String>,
     /// What could not be started, and why. The next change tries it again.
     pub(crate) failed: Vec<String>,
+    /// What was accepted, and changes with the next start of the broker only.
+    #[serde(default)]
+    pub(crate) restart: Vec<String>,
+}
+
+/// What is to become of a change of which a part needs a restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// Nothing of it is done.
+    Whole,
+    /// The rest of it is done now.
+    AsFarAsPossible,
+}
+
+/// A wish to read the configuration again, and where the answer goes.
+#[derive(Debug)]
+pub(crate) struct Wish {
+    pub(crate) extent: Extent,
+    pub(crate) answer: oneshot::Sender<Reloaded>,
 }
 
 /// What came of a wish to read the configuration again: what has changed, or why nothing has.
 pub(crate) type Reloaded = Result<Changes, Vec<String>>;
 
 /// Where wishes to read the configuration again go.
-pub(crate) type Reloads = mpsc::Sender<oneshot::Sender<Reloaded>>;
+pub(crate) type Reloads = mpsc::Sender<Wish>;
 
 /// The queues of all actions, for rules to name.
 pub(crate) fn targets(config: &Config, store: &Store) -> anyhow::Result<Targets> {
@@ -85,7 +106,8 @@ impl Live {
     /// Starts what the configuration says.
     pub(crate) fn start(config: Config, parts: Parts) -> anyhow::Result<Live> {
         let targets = targets(&config, &parts.store)?;
-        let mut live = Live { config, parts, deliveries: BTreeMap::new(), intakes: BTreeMap::new() };
+        let accepted = json(&config);
+        let mut live = Live { config, accepted, parts, deliveries: BTreeMap::new(), intakes: BTreeMap::new() };
         for name in live.config.actions.keys().cloned().collect::<Vec<_>>() {
             live.start_delivery(&name, &targets)?;
         }
@@ -136,24 +158,61 @@ impl Live {
 
     /// Changes what runs to another configuration, which was checked. Where it cannot be, nothing is, and the reasons come back. What was changed
     /// and cannot be started in the end is told, and does not keep the rest from what it is to do now.
-    pub(crate) async fn change(&mut self, new: Config) -> Reloaded {
+    pub(crate) async fn change(&mut self, new: Config, extent: Extent) -> Reloaded {
+        let accepted = json(&new);
+        let restart = self.needs_restart(&new, &accepted);
+        let surprising = restart.iter().filter(|part| part_of(&self.accepted, part) != part_of(&accepted, part));
+        let surprising: Vec<&str> = surprising.map(String::as_str).collect();
+        if extent == Extent::Whole && !surprising.is_empty() {
+            return Err(vec![format!("changes in {} need a restart", surprising.join(", "))]);
+        }
+        if restart.is_empty() {
+            let changes = self.change_now(new).await?;
+            self.accepted = accepted;
+            return Ok(changes);
+        }
+        let now = held_back(&self.config, new);
+        let is_low = self.is_level_too_low(&now).is_some();
+        // What could be changed may make no sense without what cannot: then all of it waits.
+        let waits_whole = is_low || crate::serve::check(&now).is_err();
+        let mut changes = if waits_whole { Changes::default() } else { self.change_now(now).await? };
+        let running = json(&self.config);
+        // What is left of "api" else is the address, which is told by its own name.
+        let waits = sections(&running, &accepted).into_iter().filter(|section| *section != "api" || waits_whole).map(str::to_owned);
+        changes.restart = restart.into_iter().chain(waits).collect();
+        changes.restart.sort_unstable();
+        changes.restart.dedup();
+        self.accepted = accepted;
+        tracing::info!(parts = changes.restart.join(" "), "accepted; these parts of the configuration wait for a restart");
+        Ok(changes)
+    }
+
+    /// The parts of a configuration that are another one's, and that do not change while the broker runs.
+    fn needs_restart(&self, new: &Config, new_json: &Json) -> Vec<String> {
+        let old_json = json(&self.config);
+        let mut parts: Vec<String> =
+            sections(&old_json, new_json).into_iter().filter(|section| !CHANGEABLE.contains(section)).map(str::to_owned).collect();
+        parts.extend((self.config.api.bind != new.api.bind).then(|| "api.bind".to_owned()));
+        parts
+    }
+
+    /// Why the store, as it was opened, does not do for the actions of a configuration.
+    fn is_level_too_low(&self, new: &Config) -> Option<String> {
+        let needed = hookline_core::store_settings(new).level;
+        let is_low = needed.strongest(self.parts.store.level()) != self.parts.store.level();
+        is_low.then(|| format!("an action asks for level {needed:?}, and the store was opened for less: that needs a restart"))
+    }
+
+    async fn change_now(&mut self, new: Config) -> Reloaded {
         let (old_json, new_json) = (json(&self.config), json(&new));
-        let other: Vec<&str> = sections(&old_json, &new_json).into_iter().filter(|section| !CHANGEABLE.contains(section)).collect();
-        if !other.is_empty() {
-            return Err(vec![format!("changes in {} need a restart", other.join(", "))]);
-        }
-        if self.config.api.bind != new.api.bind {
-            return Err(vec!["a change of api.bind needs a restart".to_owned()]);
-        }
         let mut access: Vec<String> =
             ACCESS.iter().filter(|name| old_json[*name] != new_json[*name]).map(|name| (*name).to_owned()).collect();
         let asked = asked_connectors(&new).into_iter().filter(|name| old_json["connectors"][name] != new_json["connectors"][name]);
         access.extend(asked.map(|name| format!("connectors.{name}")));
         let asks_others = !access.is_empty();
         access.extend((old_json["api"] != new_json["api"]).then(|| "api".to_owned()));
-        let needed = hookline_core::store_settings(&new).level;
-        if needed.strongest(self.parts.store.level()) != self.parts.store.level() {
-            return Err(vec![format!("an action asks for level {needed:?}, and the store was opened for less: that needs a restart")]);
+        if let Some(problem) = self.is_level_too_low(&new) {
+            return Err(vec![problem]);
         }
         // What could not be started before.
         let is_stopped = |kind: &str, name: &str| match kind {
@@ -179,7 +238,7 @@ impl Live {
             sources: changed("sources", true),
             rules: changed("rules", false),
             access,
-            failed: Vec::new(),
+            ..Changes::default()
         };
         // New queues first, so that rules can name them; then the rules, so that nothing more goes to what is removed.
         let targets = targets(&new, &self.parts.store).map_err(|error| vec![error.to_string()])?;
@@ -266,11 +325,32 @@ fn json(config: &Config) -> Json {
 }
 
 /// The connectors by which logins and permissions are asked for.
-fn asked_connectors(config: &Config) -> Vec<&str> {
+pub(crate) fn asked_connectors(config: &Config) -> Vec<&str> {
     let logins = config.authentication.iter();
     let logins =
         logins.flat_map(|one| [one.connector.as_deref(), one.jwt.as_ref().and_then(|jwt| jwt.jwks.as_ref()).map(|jwks| &*jwks.connector)]);
     logins.chain(config.authorization.sources.iter().map(|source| source.connector.as_deref())).flatten().collect()
+}
+
+/// The configuration that runs, with what of another one can be changed while it does: the sections of [`CHANGEABLE`], but for the API's address.
+fn held_back(running: &Config, new: Config) -> Config {
+    Config {
+        api: Api { bind: running.api.bind, ..new.api },
+        connectors: new.connectors,
+        actions: new.actions,
+        sources: new.sources,
+        rules: new.rules,
+        authentication: new.authentication,
+        authorization: new.authorization,
+        client_attributes: new.client_attributes,
+        persistence: new.persistence,
+        ..running.clone()
+    }
+}
+
+/// A part of a configuration, such as `mqtt` or `api.bind`.
+fn part_of<'a>(config: &'a Json, part: &str) -> &'a Json {
+    part.split('.').fold(config, |value, key| &value[key])
 }
 
 /// The sections that differ.
@@ -308,4 +388,47 @@ fn placeholders(parameters: &serde_json::Map<String, Json>) -> Vec<Vec<String>> 
     let mut found = Vec::new();
     parameters.values().for_each(|value| collect(value, &mut found));
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_changed_is_and_the_rest_is_held_back() {
+        let text = r#"
+            [api]
+            bind = "127.0.0.1:1"
+            metrics_open = false
+            [connectors.c]
+            type = "file"
+            [actions.a]
+            connector = "c"
+            [sources.s]
+            connector = "c"
+            [rules.r]
+            sql = ""
+            actions = []
+            [authorization]
+            refresh_secs = 77
+            [client_attributes]
+            x = "y"
+            [[authentication]]
+            name = "n"
+            [persistence.p]
+            connector = "c"
+            [mqtt]
+            inflight_max = 7
+        "#;
+        let table: toml::Table = text.parse().expect("valid");
+        let new: Config = serde_json::from_value(serde_json::to_value(table).expect("JSON")).expect("a configuration");
+        let (old_json, new_json) = (json(&Config::default()), json(&new));
+        let held = held_back(&Config::default(), new);
+        let held_json = json(&held);
+        for section in CHANGEABLE {
+            assert!(new_json[section] != old_json[section], "{section} is missing in the test");
+            assert!(held_json[section] == new_json[section] || section == "api", "{section}");
+        }
+        assert!(held.api.bind.is_none() && !held.api.metrics_open && held_json["mqtt"] == old_json["mqtt"]);
+    }
 }

@@ -32,8 +32,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::access;
 use crate::api::{self, Api, FIRST, Logins, Publisher};
-use crate::config::{self, Errors, Loaded, Secrets, Sources};
-use crate::live::{self, Live, Reloaded, Reloads};
+use crate::config::{self, Errors, Loaded, Secrets, Sources, Versions};
+use crate::live::{self, Extent, Live, Reloaded, Reloads, Wish};
 use crate::persistence::{self, Persistence, Subscribing};
 
 /// How long a clean end waits for the sinks to take what is left; the rest stays in the store.
@@ -113,6 +113,7 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
             observer: broker.observer(),
             logins,
             publisher: Arc::new(Publisher::new(broker.door())),
+            versions: Versions::open(&sources, &origin, &config.node.data_dir),
         };
         let api = Api::start(&config.node.data_dir, network, parts);
         greet(&origin, &data_dir, &config, &addresses, first.as_deref());
@@ -127,19 +128,19 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
         let mut looks = interval(SECRETS_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let why = loop {
-            let answer = tokio::select! {
+            let Wish { extent, answer } = tokio::select! {
                 why = stop.wait() => break why,
-                Some(answer) = wanted.recv() => answer,
+                Some(wish) = wanted.recv() => wish,
                 _ = looks.tick() => {
                     if !have_changed(&mut secrets).await && !is_owed {
                         continue;
                     }
                     tracing::info!("a file of a secret has changed; the configuration is read again");
                     is_owed = true;
-                    oneshot::channel().0
+                    Wish { extent: Extent::Whole, answer: oneshot::channel().0 }
                 }
             };
-            let changed = reload(&mut live, &sources, &mut secrets).await;
+            let changed = reload(&mut live, &sources, &mut secrets, extent).await;
             is_owed &= changed.is_err();
             running.store(Arc::new(live.running()));
             // Who has asked may be gone.
@@ -181,7 +182,7 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
 }
 
 /// Reads the configuration again, and changes what can be changed while it runs.
-async fn reload(live: &mut Live, sources: &Sources, secrets: &mut Secrets) -> Reloaded {
+async fn reload(live: &mut Live, sources: &Sources, secrets: &mut Secrets, extent: Extent) -> Reloaded {
     let sources = sources.clone();
     let loaded = tokio::task::spawn_blocking(move || {
         let loaded = config::load(sources)?;
@@ -191,7 +192,7 @@ async fn reload(live: &mut Live, sources: &Sources, secrets: &mut Secrets) -> Re
     let result = match loaded.await {
         Ok(Ok(Loaded { config, secrets: read, .. })) => {
             *secrets = read;
-            live.change(config).await
+            live.change(config, extent).await
         }
         Ok(Err(Errors { errors, .. })) => Err(errors),
         Err(error) => Err(vec![error.to_string()]),
@@ -556,7 +557,7 @@ impl Stop {
                 return;
             }
             // Where one waits already, that one reads the file.
-            drop(reloads.try_send(oneshot::channel().0));
+            drop(reloads.try_send(Wish { extent: Extent::Whole, answer: oneshot::channel().0 }));
         }
         std::future::pending().await
     }

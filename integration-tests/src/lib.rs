@@ -1,5 +1,7 @@
 //! What the stories share: a broker process, and the servers around it.
 
+/// The API over the network.
+pub mod api;
 /// The broker, as a process.
 pub mod broker;
 /// Rounds of load on a broker that ends in the middle of it, and the account.

@@ -28,6 +28,7 @@ use crate::bans::{AccessRules, network};
 use crate::limiter::{Bucket, SharedThrottle};
 use crate::mailbox::ConnectionPermit;
 use crate::metrics::Turned;
+use crate::observer::ListenerView;
 use crate::transport::tls::TlsServer;
 use crate::worker::Shared;
 use crate::zone::Zone;
@@ -107,6 +108,18 @@ impl Listener {
     /// Where it listens.
     pub(crate) fn address(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
+    }
+
+    /// As it is seen from outside.
+    pub(crate) fn view(&self) -> io::Result<ListenerView> {
+        Ok(ListenerView {
+            name: Arc::clone(&self.name),
+            kind: self.kind,
+            address: self.address()?,
+            zone: Arc::clone(&self.zone.name),
+            connections_max: self.settings.connections_max,
+            connections: Arc::clone(&self.places),
+        })
     }
 
     /// Accepts until it is told to stop.

@@ -259,6 +259,41 @@ impl Router {
         self.routes.load(Ordering::Relaxed)
     }
 
+    /// Filters that somebody subscribes to, in the order of the tables: `count` of them behind `skip` others.
+    pub(crate) fn filters(&self, mut skip: usize, count: usize) -> Vec<String> {
+        let mut found = Vec::new();
+        for shard in &self.exact {
+            let shard = shard.read();
+            if skip >= shard.len() {
+                skip -= shard.len();
+                continue;
+            }
+            found.extend(shard.keys().skip(skip).take(count - found.len()).map(|filter| filter.to_string()));
+            skip = 0;
+            if found.len() == count {
+                return found;
+            }
+        }
+        self.wildcard.read().each_filter(&mut String::new(), &mut |filter| {
+            if skip > 0 {
+                skip -= 1;
+            } else {
+                found.push(filter.to_owned());
+            }
+            found.len() < count
+        });
+        found
+    }
+
+    /// Whether somebody subscribes to exactly this filter.
+    pub(crate) fn has_filter(&self, filter: &str) -> bool {
+        if topic::has_wildcard(filter) {
+            let trie = self.wildcard.read();
+            return trie.get(filter).is_some_and(|interest| !interest.is_empty());
+        }
+        self.exact[self.shard(filter)].read().contains_key(filter)
+    }
+
     /// The version that an answer for `topic` would have now.
     pub(crate) fn version(&self, topic: &str) -> Version {
         Version {

@@ -111,3 +111,28 @@ fn a_cached_answer_is_not_used_after_a_change() {
     router.unsubscribe("+", subscriber(1).address);
     assert!(cache.targets(&router, "a").1.is_empty());
 }
+
+#[test]
+fn filters_are_listed_part_by_part_and_found_one_by_one() {
+    let router = Router::default();
+    let mut all: Vec<String> = (0..50).map(|n| format!("exact/{n}")).collect();
+    all.extend((0..50).map(|n| format!("wild/{n}/+")));
+    all.extend(["#", "+", "+/a", "a/#", "a/+/b/#", "/+"].map(str::to_owned));
+    all.iter().for_each(|filter| router.subscribe(filter, subscriber(1)));
+    for part in [1, 7, 1000] {
+        let mut found = Vec::new();
+        for skip in (0..).step_by(part) {
+            let here = router.filters(skip, part);
+            found.extend(here.iter().cloned());
+            if here.len() < part {
+                break;
+            }
+        }
+        found.sort_unstable();
+        let mut expect = all.clone();
+        expect.sort_unstable();
+        assert_eq!(found, expect, "{part}");
+    }
+    assert!(all.iter().all(|filter| router.has_filter(filter)));
+    assert!(["exact", "exact/50", "wild/1", "a", "a/+", "+/+", "wild/1/#"].iter().all(|filter| !router.has_filter(filter)));
+}

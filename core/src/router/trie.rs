@@ -27,6 +27,44 @@ impl Trie {
         &mut node.here
     }
 
+    /// Who is interested in exactly this filter.
+    pub(super) fn get(&self, filter: &str) -> Option<&Interest> {
+        let mut node = self;
+        for level in filter.split('/') {
+            node = match level {
+                "#" => return Some(&node.hash),
+                "+" => node.plus.as_deref()?,
+                _ => node.children.get(level)?,
+            };
+        }
+        Some(&node.here)
+    }
+
+    /// Calls `found` with each filter that somebody is interested in, until it says no. `path` is what leads here, with a slash behind it.
+    pub(super) fn each_filter(&self, path: &mut String, found: &mut impl FnMut(&str) -> bool) -> bool {
+        let length = path.len();
+        if !self.hash.is_empty() {
+            path.push('#');
+            let goes_on = found(path);
+            path.truncate(length);
+            if !goes_on {
+                return false;
+            }
+        }
+        let children = self.children.iter().map(|(level, child)| (&**level, child));
+        for (level, child) in children.chain(self.plus.as_deref().map(|plus| ("+", plus))) {
+            path.push_str(level);
+            let goes_on = child.here.is_empty() || found(path);
+            path.push('/');
+            let goes_on = goes_on && child.each_filter(path, found);
+            path.truncate(length);
+            if !goes_on {
+                return false;
+            }
+        }
+        true
+    }
+
     /// Removes the part of a branch that leads to nobody any more.
     pub(super) fn prune(&mut self, filter: &str) {
         let (level, rest) = match filter.split_once('/') {

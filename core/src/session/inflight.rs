@@ -168,6 +168,14 @@ impl Inflight {
         overdue
     }
 
+    /// Messages that are on their way, oldest first, each with its QoS and when it was sent. Those of which only the PUBREL is open are none.
+    pub(crate) fn messages(&self) -> impl Iterator<Item = (&Arc<Message>, QoS, u64)> {
+        self.entries.iter().filter_map(|entry| match entry {
+            Entry::Sent { message, qos, at_ms, .. } => Some((message, *qos, *at_ms)),
+            Entry::Released { .. } | Entry::Done => None,
+        })
+    }
+
     /// Takes out the messages of QoS 1 that came by shared subscriptions: what other members may get when this one is gone.
     /// [MQTT-4.8.2-5] Those of QoS 2 stay with the member that has them.
     pub(crate) fn take_shared(&mut self) -> Vec<(Arc<Message>, u8, Lease)> {

@@ -65,7 +65,7 @@ impl Mqueue {
         Some(next)
     }
 
-    /// Those that wait.
+    /// Those that wait, the next one first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Waiting> {
         self.levels.iter().flat_map(|(_, level)| level)
     }

@@ -103,6 +103,7 @@ const WHOLE: &[(&str, IsWhole)] = &[
     (keys::DELAYED, |key, value| DelayedKey::from_bytes(key).is_some() && decode_message(&value).is_some()),
     (keys::SAMPLE, |key, value| key.len() == 16 && SampleKey::from_bytes(key).is_some() && decode_row(&value).is_ok()),
     (keys::STATE, |key, _| !key.is_empty()),
+    (keys::AUDIT, |key, value| key.len() == 8 && value.first() == Some(&b'{')),
     (keys::DEAD, |key, value| key.len() == 16 && Letter::decode(&value).is_some()),
 ];
 

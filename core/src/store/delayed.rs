@@ -23,6 +23,17 @@ impl DelayedKey {
         self.number
     }
 
+    /// As a text of 32 hexadecimal digits, by which it is named outside.
+    pub(crate) fn text(self) -> String {
+        format!("{:016X}{:016X}", self.due_ms, self.number)
+    }
+
+    /// Reads [`DelayedKey::text`].
+    pub(crate) fn parse(text: &str) -> Option<DelayedKey> {
+        let both = u128::from_str_radix(text, 16).ok().filter(|_| text.len() == 32)?;
+        Some(DelayedKey { due_ms: (both >> 64) as u64, number: both as u64 })
+    }
+
     fn to_bytes(self) -> Vec<u8> {
         [self.due_ms.to_be_bytes(), self.number.to_be_bytes()].concat()
     }

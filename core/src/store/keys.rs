@@ -28,12 +28,29 @@ pub(super) const DEAD: &str = "dead";
 pub(super) const STATE: &str = "state";
 /// What was recorded of messages and events, by time and number.
 pub(super) const SAMPLE: &str = "sample";
+/// What was done by the API, by number.
+pub(super) const AUDIT: &str = "audit";
 /// Single values.
 pub(super) const META: &str = "meta";
 
 /// All of them.
-pub(super) const FAMILIES: &[&str] =
-    &[CHUNK, CURSOR, QUEUE, SESSION, SUBSCRIPTION, RECEIVED, RETAINED, DELAYED, DEAD, META, DIRECTORY, RETAINED_EXPIRY, STATE, SAMPLE];
+pub(super) const FAMILIES: &[&str] = &[
+    CHUNK,
+    CURSOR,
+    QUEUE,
+    SESSION,
+    SUBSCRIPTION,
+    RECEIVED,
+    RETAINED,
+    DELAYED,
+    DEAD,
+    META,
+    DIRECTORY,
+    RETAINED_EXPIRY,
+    STATE,
+    SAMPLE,
+    AUDIT,
+];
 
 /// In `meta`: the first chunk that may still be needed.
 pub(super) const FLOOR: &[u8] = b"floor";

@@ -5,6 +5,7 @@
 //!
 //! Records of one commit lie together in a chunk; a queue is a list of positions in memory, rebuilt from the chunks at start.
 
+mod audit;
 mod backup;
 mod batch;
 mod check;
@@ -17,6 +18,7 @@ mod delayed;
 mod directory;
 mod index;
 mod keys;
+mod listing;
 mod message;
 mod open;
 mod queue;
@@ -116,6 +118,8 @@ pub struct Store {
     retained: retained::Totals,
     /// What was recorded, once it was counted.
     samples: Mutex<Option<samples::Known>>,
+    /// The number of the next entry about the API, once it is known.
+    next_audit: Mutex<Option<u64>>,
     live: Mutex<Live>,
     /// Queues whose cursor in memory is ahead of the one in the database.
     dirty: Mutex<Vec<Arc<Queue>>>,

@@ -123,6 +123,7 @@ impl Store {
             delayed_count: AtomicUsize::new(0),
             retained: super::retained::Totals::default(),
             samples: Mutex::default(),
+            next_audit: Mutex::default(),
             live: Mutex::default(),
             dirty: Mutex::default(),
             letters: Mutex::default(),

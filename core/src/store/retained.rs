@@ -100,28 +100,44 @@ impl Store {
         bytes_max: usize,
         now_ms: u64,
     ) -> Result<Page, Error> {
-        let db = self.db.get();
-        let family = family(&db, keys::RETAINED);
-        let mut page = Page::default();
         let Some(wildcard) = filter.find(['+', '#']) else {
-            let value = db.get_cf(family, filter).map_err(|error| read_error(&error))?;
-            page.messages.extend(value.and_then(|value| readable(filter, value.into(), now_ms)));
-            return Ok(page);
+            let db = self.db.get();
+            let value = db.get_cf(family(&db, keys::RETAINED), filter).map_err(|error| read_error(&error))?;
+            return Ok(Page { messages: value.and_then(|value| readable(filter, value.into(), now_ms)).into_iter().collect(), next: None });
         };
         // "a/#" matches "a", too, so the slash before the wildcard does not belong to the common beginning.
         let beginning = filter[..wildcard].trim_end_matches('/');
+        self.retained_behind(beginning, |name| topic::matches(filter, name), from, count, bytes_max, now_ms)
+    }
+
+    /// As [`Store::retained_page`], of all topics.
+    pub(crate) fn all_retained(&self, from: Option<&str>, count: usize, bytes_max: usize, now_ms: u64) -> Result<Page, Error> {
+        self.retained_behind("", |_| true, from, count, bytes_max, now_ms)
+    }
+
+    fn retained_behind(
+        &self,
+        beginning: &str,
+        is_wanted: impl Fn(&str) -> bool,
+        from: Option<&str>,
+        count: usize,
+        bytes_max: usize,
+        now_ms: u64,
+    ) -> Result<Page, Error> {
+        let db = self.db.get();
+        let mut page = Page::default();
         let mut options = ReadOptions::default();
         options.set_iterate_range(rocksdb::PrefixRange(beginning.as_bytes()));
         let mode = IteratorMode::From(from.unwrap_or(beginning).as_bytes(), Direction::Forward);
         let mut bytes = 0;
-        for (looked, pair) in db.iterator_cf_opt(family, options, mode).enumerate() {
+        for (looked, pair) in db.iterator_cf_opt(family(&db, keys::RETAINED), options, mode).enumerate() {
             let (key, value) = pair.map_err(|error| read_error(&error))?;
             let Some(name) = std::str::from_utf8(&key).ok().filter(|name| !name.is_empty()) else { continue };
             if looked == LOOK_MAX || page.messages.len() == count || bytes >= bytes_max {
                 page.next = Some(name.into());
                 break;
             }
-            if topic::matches(filter, name) {
+            if is_wanted(name) {
                 bytes += value.len();
                 page.messages.extend(readable(name, value.into(), now_ms));
             }

@@ -23,6 +23,7 @@ use crate::metrics::{Counters, Totals, Turned};
 use crate::worker::Shared;
 pub(crate) use aliases::ALIASES;
 use memory::Memory;
+pub(crate) use memory::resident_bytes;
 use parking_lot::Mutex;
 pub(crate) use stats::{Highest, STATS, Seen};
 

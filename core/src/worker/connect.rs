@@ -30,6 +30,10 @@ impl Worker {
         drop(self.take_outcome(&mut new.outcome, Admission::Open));
         self.counters.count_received(0x10);
         let client = Arc::clone(&new.client);
+        // It may have been banned while it logged in.
+        if self.shared.bans.has(&client) {
+            return self.refuse_arrival(new, ReasonCode::Banned);
+        }
         if !self.may_take_over(&client.client_id, &new.zone.limits) {
             return self.refuse_arrival(new, ReasonCode::ConnectionRateExceeded);
         }

@@ -7,13 +7,28 @@ use serde_json::{Value, json};
 
 use super::resting::Understood;
 use super::{Outbox, Resident, Worker};
+use crate::clock;
 use crate::observer::ClientFilter;
 use crate::session::Held;
 use crate::store::Error;
 
-fn time(ms: u64) -> Value {
-    let time = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    json!(time.map(|time| time.to_string()))
+/// A time in the form that the API has for it.
+pub(crate) fn time(ms: u64) -> Value {
+    json!(clock::text(ms))
+}
+
+/// A subscription in the form that EMQX has.
+pub(crate) fn describe_subscription(node: &str, client_id: &str, filter: &str, held: Held) -> Value {
+    json!({
+        "clientid": client_id,
+        "node": node,
+        "topic": filter,
+        "qos": held.options.qos as u8,
+        "nl": u8::from(held.options.no_local),
+        "rap": u8::from(held.options.retain_as_published),
+        "rh": held.options.retain_handling as u8,
+        "shared": matches!(Subscription::parse(filter), Some(Subscription::Shared { .. })),
+    })
 }
 
 impl Worker {
@@ -124,26 +139,8 @@ impl Worker {
     /// # Errors
     /// The store cannot be read.
     pub(crate) fn describe_subscriptions(&self, client_id: &str) -> Result<Option<Vec<Value>>, Error> {
-        let mut held: Vec<(Box<str>, Held)> = match self.by_client.get(client_id).and_then(|key| self.sessions.get(*key)) {
-            Some(resident) => resident.session.subscriptions.iter().map(|(filter, held)| (filter.clone(), *held)).collect(),
-            None => match self.resting_client(client_id)? {
-                Some(understood) => understood.subscriptions,
-                None => return Ok(None),
-            },
-        };
-        held.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        let described = held.into_iter().map(|(filter, held)| {
-            json!({
-                "clientid": client_id,
-                "node": &*self.shared.node,
-                "topic": filter,
-                "qos": held.options.qos as u8,
-                "nl": u8::from(held.options.no_local),
-                "rap": u8::from(held.options.retain_as_published),
-                "rh": held.options.retain_handling as u8,
-                "shared": matches!(Subscription::parse(&filter), Some(Subscription::Shared { .. })),
-            })
-        });
+        let Some(held) = self.subscriptions_of(client_id)? else { return Ok(None) };
+        let described = held.into_iter().map(|(filter, held)| describe_subscription(&self.shared.node, client_id, &filter, held));
         Ok(Some(described.collect()))
     }
 

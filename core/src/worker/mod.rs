@@ -15,6 +15,7 @@ mod deliver;
 mod ends;
 mod input;
 mod inquiry;
+mod listing;
 mod publish;
 mod resting;
 mod retained;
@@ -63,6 +64,8 @@ use publish::Admission;
 use timers::Timers;
 
 pub(crate) use delayed::{split as split_delayed, worker_of_delayed};
+pub(crate) use inquiry::{describe_subscription, time};
+pub(crate) use listing::Waiting;
 pub use retained::Supplied;
 
 /// What all workers share.

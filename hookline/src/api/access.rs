@@ -10,6 +10,7 @@ use hookline_schemas::ports::QueueError;
 use serde::{Deserialize, Serialize};
 
 use super::answer::Answer;
+use super::audit::{Trace, Traced};
 use super::{Code, Problem, Shared};
 
 /// The path of the store's users.
@@ -88,36 +89,45 @@ pub(super) async fn get_users(State(shared): State<Shared>) -> Answer<Vec<UserIn
 }
 
 /// POST /authentication/password_based:built_in_database/users
-pub(super) async fn post_user(State(shared): State<Shared>, Json(new): Json<NewUser>) -> Answer<UserInfo> {
+pub(super) async fn post_user(State(shared): State<Shared>, Json(new): Json<NewUser>) -> Traced<UserInfo> {
     let clients = Arc::clone(&shared.clients);
     shared
-        .run(move |_| {
+        .run_traced(move |_| {
             let NewUser { user_id, password, is_superuser } = new;
             if user_id.is_empty() || password.is_empty() {
                 return Err(Problem::new(Code::BadRequest, "user_id and password must not be empty"));
             }
             let password_hash =
                 hookline_access::hash(password.as_bytes()).map_err(|error| Problem::new(Code::BadRequest, error.to_string()))?;
+            let before = known(&clients, &user_id)?;
             clients.users.set(&user_id, Some(&User { password_hash, is_superuser })).map_err(store_failed)?;
             tracing::info!(user = user_id, is_superuser, "a user was set");
-            Ok(UserInfo { user_id, is_superuser })
+            let after = UserInfo { user_id, is_superuser };
+            Ok((Trace::of(before.as_ref(), Some(&after)), after))
         })
         .await
 }
 
 /// DELETE /authentication/password_based:built_in_database/users/{user}
-pub(super) async fn delete_user(State(shared): State<Shared>, Path(user): Path<String>) -> Answer<Done> {
+pub(super) async fn delete_user(State(shared): State<Shared>, Path(user): Path<String>) -> Traced<Done> {
     let clients = Arc::clone(&shared.clients);
     shared
-        .run(move |_| {
-            if clients.users.get(&user).map_err(store_failed)?.is_none() {
+        .run_traced(move |_| {
+            let before = known(&clients, &user)?;
+            if before.is_none() {
                 return Err(Problem::new(Code::NotFound, format!("there is no user \"{user}\"")));
             }
             clients.users.set(&user, None).map_err(store_failed)?;
             tracing::info!(user, "a user was removed");
-            Ok(Done {})
+            Ok((Trace::of(before.as_ref(), None), Done {}))
         })
         .await
+}
+
+/// A user of the store.
+fn known(clients: &Clients, user: &str) -> Result<Option<UserInfo>, Problem> {
+    let found = clients.users.get(user).map_err(store_failed)?;
+    Ok(found.map(|found| UserInfo { user_id: user.to_owned(), is_superuser: found.is_superuser }))
 }
 
 /// Whom a path is about: `all`, `users/NAME` or `clients/NAME`.
@@ -148,26 +158,27 @@ pub(super) async fn put_rules(
     State(shared): State<Shared>,
     Path(path): Path<Vec<String>>,
     Json(rules): Json<serde_json::Value>,
-) -> Answer<serde_json::Value> {
+) -> Traced<serde_json::Value> {
     hookline_access::check_permissions(&rules).map_err(|problem| Problem::new(Code::BadRequest, problem))?;
     set_rules(shared, path, Some(rules)).await
 }
 
 /// DELETE /authorization/sources/built_in_database/rules/…
-pub(super) async fn delete_rules(State(shared): State<Shared>, Path(path): Path<Vec<String>>) -> Answer<serde_json::Value> {
+pub(super) async fn delete_rules(State(shared): State<Shared>, Path(path): Path<Vec<String>>) -> Traced<serde_json::Value> {
     set_rules(shared, path, None).await
 }
 
-async fn set_rules(shared: Shared, path: Vec<String>, rules: Option<serde_json::Value>) -> Answer<serde_json::Value> {
+async fn set_rules(shared: Shared, path: Vec<String>, rules: Option<serde_json::Value>) -> Traced<serde_json::Value> {
     let clients = Arc::clone(&shared.clients);
     shared
-        .run(move |_| {
+        .run_traced(move |_| {
             let mut path = path.into_iter();
             let subject = subject(&path.next().unwrap_or_default(), path.next())?;
+            let before = clients.users.permissions(&subject).map_err(store_failed)?;
             clients.users.set_permissions(&subject, rules.as_ref()).map_err(store_failed)?;
             clients.have_rights_renewed();
             tracing::info!(?subject, removed = rules.is_none(), "permissions were set");
-            Ok(rules.unwrap_or_default())
+            Ok((Trace::of(before.as_ref(), rules.as_ref()), rules.unwrap_or_default()))
         })
         .await
 }

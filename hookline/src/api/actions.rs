@@ -126,13 +126,18 @@ fn one(running: &Running, store: &Store, name: &str) -> Result<ActionInfo, Probl
     Ok(shown(action, queue.expect("the queue was made before the action started")))
 }
 
-fn shown(action: &RunningAction, queue: QueueStats) -> ActionInfo {
-    let (status, status_reason, attempts) = match action.delivery.state() {
+/// How something is, why it is not as it should be, and how many attempts have failed in a row.
+pub(super) fn status_of(state: ActionState) -> (Status, Option<String>, u64) {
+    match state {
         ActionState::Connecting => (Status::Connecting, None, 0),
         ActionState::Connected => (Status::Connected, None, 0),
         ActionState::Retrying { error, attempts } => (Status::Retrying, Some(error), attempts),
         ActionState::Disconnected { error, attempts } => (Status::Disconnected, Some(error), attempts),
-    };
+    }
+}
+
+fn shown(action: &RunningAction, queue: QueueStats) -> ActionInfo {
+    let (status, status_reason, attempts) = status_of(action.delivery.state());
     let status = if action.delivery.is_paused() { Status::Paused } else { status };
     ActionInfo {
         name: queue.name,

@@ -16,6 +16,9 @@ pub(super) type Answer<T> = Result<Json<T>, Problem>;
 pub(crate) struct Problem {
     pub(crate) code: Code,
     pub(crate) message: String,
+    /// Where several things are wrong: each of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) errors: Vec<String>,
 }
 
 /// The kind of a problem.
@@ -33,8 +36,14 @@ pub(crate) enum Code {
 }
 
 impl Problem {
+    /// A configuration that was refused, with everything that is wrong with it.
+    pub(crate) fn refused(errors: Vec<String>) -> Problem {
+        let message = format!("nothing was changed: {}", errors.join("\n  "));
+        Problem { code: Code::BadRequest, message, errors }
+    }
+
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Problem {
-        Problem { code, message: message.into() }
+        Problem { code, message: message.into(), errors: Vec::new() }
     }
 }
 

@@ -6,14 +6,15 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hookline_access::{hash, verify};
+use hookline_core::store::Store;
 use hookline_schemas::config::{Api as Settings, PasswordHash, Role};
 use hookline_schemas::ports::{QueueError, StateStore};
 use parking_lot::Mutex;
@@ -23,6 +24,8 @@ use tokio::sync::Semaphore;
 
 use super::access::Done;
 use super::answer::Answer;
+use super::audit::{Trace, Traced};
+use super::caller::{Caller, Peer};
 use super::{Code, Problem, Shared};
 
 /// Where people are in the store.
@@ -137,6 +140,13 @@ impl Logins {
             Ok(Person { name, role: stored.role })
         };
         all.into_iter().map(read).collect()
+    }
+
+    /// Somebody in the store.
+    fn person(&self, name: &str) -> Result<Option<PersonInfo>, Problem> {
+        let people = self.people().map_err(|error| Problem::new(Code::InternalError, error.to_string()))?;
+        let found = people.into_iter().find(|person| person.name == name);
+        Ok(found.map(|Person { name, role }| PersonInfo { username: name, role }))
     }
 
     /// Adds somebody, or sets another password and role.
@@ -285,14 +295,21 @@ fn random() -> Result<String, Problem> {
 }
 
 /// Whether a role may do that.
-fn may(role: Role, method: &Method, path: &str) -> bool {
+pub(super) fn may(role: Role, method: &Method, path: &str) -> bool {
     let looks = matches!(*method, Method::GET | Method::HEAD);
+    let is_below =
+        |parts: &[&str]| parts.iter().any(|part| path.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
+    // The configuration has secrets in it, and what others have done is not for everybody.
+    let is_secret = is_below(&["/configs", "/audit"]);
     // A backup has everything in it, and goes wherever the request says.
-    let is_guarded =
-        ["/users", "/authentication", "/authorization", "/configs", "/store/backup"].iter().any(|guarded| path.starts_with(guarded));
+    let is_guarded = is_secret || is_below(&["/users", "/authentication", "/authorization", "/store/backup"]);
+    // Items of the configuration; what stands below an item, such as a pause, runs it only.
+    let is_item =
+        is_below(&["/rules", "/actions", "/sources", "/connectors"]) && path.split('/').filter(|part| !part.is_empty()).count() <= 2;
     match role {
         Role::Administrator => true,
-        Role::Operator => looks || !is_guarded,
+        _ if is_secret => false,
+        Role::Operator => looks || !is_guarded && !is_item,
         Role::Viewer => looks,
     }
 }
@@ -304,13 +321,12 @@ fn is_from_elsewhere(headers: &HeaderMap) -> bool {
     text("sec-fetch-site") == Some("cross-site") || origin.is_some_and(|origin| text("host") != Some(origin))
 }
 
-/// Lets requests through whose sender may; those that change something are logged.
-pub(super) async fn guard(State(logins): State<Arc<Logins>>, request: Request, next: Next) -> Response {
+/// Lets requests through whose sender is known, and those that anybody may send. What they may, is decided behind it.
+pub(super) async fn guard(State(logins): State<Arc<Logins>>, mut request: Request, next: Next) -> Response {
     let whole = request.uri().path();
     let metrics_open = logins.settings.load().metrics_open;
     let is_open =
         matches!(whole, "/api/v5/status" | "/api/v5/login") || metrics_open && matches!(whole, "/metrics" | "/api/v5/prometheus/stats");
-    let path = whole.strip_prefix("/api/v5").unwrap_or(whole).to_owned();
     if !matches!(*request.method(), Method::GET | Method::HEAD) && is_from_elsewhere(request.headers()) {
         return Problem::new(Code::NotAllowed, "a page of another origin may not do that").into_response();
     }
@@ -330,17 +346,9 @@ pub(super) async fn guard(State(logins): State<Arc<Logins>>, request: Request, n
         }
         Err(problem) => return problem.into_response(),
     };
-    let method = request.method().clone();
-    if !may(person.role, &method, &path) {
-        let role = serde_json::to_value(person.role).unwrap_or_default();
-        return Problem::new(Code::NotAllowed, format!("a {} may not do that", role.as_str().unwrap_or_default())).into_response();
-    }
-    let response = next.run(request).await;
-    if !matches!(method, Method::GET | Method::HEAD) {
-        let status = response.status().as_u16();
-        tracing::info!(target: "audit", user = person.name, role = ?person.role, %method, path, status, "a request by the API");
-    }
-    response
+    let peer = request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| *peer);
+    request.extensions_mut().insert(Caller::by_network(person, peer));
+    next.run(request).await
 }
 
 /// GET /users
@@ -350,25 +358,28 @@ pub(super) async fn get_people(State(shared): State<Shared>) -> Answer<Vec<Perso
 }
 
 /// POST /users
-pub(super) async fn post_person(State(shared): State<Shared>, Json(new): Json<NewPerson>) -> Answer<PersonInfo> {
+pub(super) async fn post_person(State(shared): State<Shared>, Json(new): Json<NewPerson>) -> Traced<PersonInfo> {
     let logins = Arc::clone(&shared.logins);
-    shared
-        .run(move |_| {
-            logins.set(&new.username, &new.password, new.role)?;
-            Ok(PersonInfo { username: new.username, role: new.role })
-        })
-        .await
+    let work = move |_: &Store| {
+        let before = logins.person(&new.username)?;
+        logins.set(&new.username, &new.password, new.role)?;
+        let after = PersonInfo { username: new.username, role: new.role };
+        Ok((Trace::of(before.as_ref(), Some(&after)), after))
+    };
+    shared.run_traced(work).await
 }
 
 /// DELETE /users/{username}
-pub(super) async fn delete_person(State(shared): State<Shared>, Path(name): Path<String>) -> Answer<Done> {
+pub(super) async fn delete_person(State(shared): State<Shared>, Path(name): Path<String>) -> Traced<Done> {
     let logins = Arc::clone(&shared.logins);
-    shared
-        .run(move |_| match logins.remove(&name)? {
-            true => Ok(Done {}),
+    let work = move |_: &Store| {
+        let before = logins.person(&name)?;
+        match logins.remove(&name)? {
+            true => Ok((Trace::of(before.as_ref(), None), Done {})),
             false => Err(Problem::new(Code::NotFound, format!("there is no user \"{name}\""))),
-        })
-        .await
+        }
+    };
+    shared.run_traced(work).await
 }
 
 /// A name and password.
@@ -387,7 +398,10 @@ pub(super) struct Token {
 }
 
 /// POST /login
-pub(super) async fn post_login(State(shared): State<Shared>, Json(given): Json<Given>) -> Answer<Token> {
+pub(super) async fn post_login(
+    State(shared): State<Shared>,
+    Json(given): Json<Given>,
+) -> Result<(Extension<Person>, Json<Token>), Problem> {
     let logins = &shared.logins;
     let changes = logins.changes.load(Ordering::SeqCst);
     let Some(person) = logins.prove(&given.username, &given.password).await? else {
@@ -398,7 +412,9 @@ pub(super) async fn post_login(State(shared): State<Shared>, Json(given): Json<G
     let token = random()?;
     logins.remember(Sha256::digest(&token).into(), &person, changes);
     tracing::info!(target: "audit", user = person.name, "has logged in to the API");
-    Ok(Json(Token { token, version: env!("CARGO_PKG_VERSION"), role: person.role }))
+    let token = Token { token, version: env!("CARGO_PKG_VERSION"), role: person.role };
+    // For the log of what was done.
+    Ok((Extension(person), Json(token)))
 }
 
 /// A person, without what proves it.
@@ -459,6 +475,22 @@ mod tests {
             assert_eq!(may(role, &post, "/store/backup"), users, "{role:?}");
             assert_eq!(may(role, &post, "/actions/a/pause"), pause, "{role:?}");
             assert_eq!(may(role, &Method::GET, "/clients"), look, "{role:?}");
+            assert_eq!(may(role, &Method::GET, "/rules/a"), look, "{role:?}");
+            assert_eq!(may(role, &Method::DELETE, "/banned/clientid/a"), pause, "{role:?}");
+            assert_eq!(may(role, &Method::DELETE, "/actions/a/dead_letters"), pause, "{role:?}");
+            assert_eq!(may(role, &post, "/rule_test"), pause, "{role:?}");
+            for (method, path) in [
+                (Method::GET, "/configs"),
+                (Method::GET, "/configs/history/3"),
+                (Method::GET, "/audit"),
+                (Method::PUT, "/configs"),
+                (Method::POST, "/rules"),
+                (Method::PUT, "/actions/a"),
+                (Method::DELETE, "/connectors/a/"),
+                (Method::POST, "/sources"),
+            ] {
+                assert_eq!(may(role, &method, path), users, "{role:?} {method} {path}");
+            }
         }
     }
 }

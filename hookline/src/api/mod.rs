@@ -4,8 +4,15 @@
 pub(crate) mod access;
 pub(crate) mod actions;
 mod answer;
+pub(crate) mod audit;
+mod banned;
+mod caller;
+pub(crate) mod configs;
+mod connectors;
 mod dashboard;
 pub(crate) mod dead_letters;
+mod history;
+mod listings;
 mod login;
 mod monitor;
 mod network;
@@ -26,19 +33,25 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::routing::{delete, get, post};
-use axum::{Json, Router, middleware};
+use axum::{Extension, Json, Router, middleware};
 use hookline_core::Observer;
 use hookline_core::store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::config::Versions;
 use crate::live::Reloads;
 pub(crate) use access::Clients;
 pub(crate) use actions::is_paused;
 use answer::Answer;
 pub(crate) use answer::{Code, Problem};
+use audit::{Trace, Traced};
+pub(crate) use caller::Way;
+use caller::{Caller, Peer};
+use configs::Configs;
 pub(crate) use dashboard::is_there as has_dashboard;
+use history::History;
 pub(crate) use login::{FIRST, Logins, NewPerson, PersonInfo, check};
 pub(crate) use monitor::Page;
 pub(crate) use publish::Publisher;
@@ -67,6 +80,8 @@ pub(crate) struct Parts {
     pub(crate) observer: Observer,
     pub(crate) logins: Arc<Logins>,
     pub(crate) publisher: Arc<Publisher>,
+    /// The file of the configuration, where there is one.
+    pub(crate) versions: Option<Versions>,
 }
 
 /// What handlers work with.
@@ -79,6 +94,8 @@ struct Shared {
     observer: Observer,
     logins: Arc<Logins>,
     publisher: Arc<Publisher>,
+    history: Arc<History>,
+    configs: Option<Arc<Configs>>,
     /// Held by what reads or writes the whole store: one at a time.
     whole_store: Arc<tokio::sync::Mutex<()>>,
     /// The broker stops: what takes long is to end.
@@ -92,19 +109,27 @@ impl Api {
             tracing::warn!(problem, "commands (hookline ctl, hookline store, hookline dlq) cannot reach this broker: it has no socket");
         });
         let stopping = Arc::new(AtomicBool::new(false));
-        let Parts { store, running, reloads, clients, observer, logins, publisher } = parts;
+        let Parts { store, running, reloads, clients, observer, logins, publisher, versions } = parts;
+        let configs = versions.map(|versions| Arc::new(Configs::new(versions, reloads.clone())));
         let (whole_store, stopped_by) = (Arc::default(), Arc::clone(&stopping));
-        let shared = Shared { store, running, reloads, clients, observer, logins, publisher, whole_store, stopping: stopped_by };
-        let stop = watch::Sender::new(false);
-        let mut served = Vec::new();
+        let (stop, history) = (watch::Sender::new(false), Arc::<History>::default());
+        let mut served = vec![tokio::spawn(history::run(Arc::clone(&history), observer.clone(), stop.subscribe()))];
+        let shared =
+            Shared { store, running, reloads, clients, observer, logins, publisher, history, configs, whole_store, stopping: stopped_by };
         let mut file = None;
         if let Ok((listener, socket_file)) = listening {
             file = Some(socket_file);
-            served.push(serve(listener, router(shared.clone()), &stop));
+            let recorded = middleware::from_fn_with_state(shared.clone(), audit::record);
+            let router = router(shared.clone()).layer(recorded).layer(Extension(Caller::by_socket()));
+            served.push(serve(axum::serve(listener, router).with_graceful_shutdown(stopped(&stop)).into_future()));
         }
         if let Some(listener) = network {
             let guarded = middleware::from_fn_with_state(Arc::clone(&shared.logins), login::guard);
-            served.push(serve(network::Bounded::new(listener), router(shared).layer(guarded).merge(dashboard::routes()), &stop));
+            let recorded = middleware::from_fn_with_state(shared.clone(), audit::record);
+            let service = router(shared).layer(recorded).layer(guarded).merge(dashboard::routes());
+            let service = service.into_make_service_with_connect_info::<Peer>();
+            let server = axum::serve(network::Bounded::new(listener), service).with_graceful_shutdown(stopped(&stop));
+            served.push(serve(server.into_future()));
         }
         Api { served, stop, stopping, _file: file }
     }
@@ -142,6 +167,12 @@ impl Shared {
         }
     }
 
+    /// As [`Shared::run`], for what is put down with what it has changed.
+    async fn run_traced<T: Send + 'static>(&self, work: impl FnOnce(&Store) -> Result<(Trace, T), Problem> + Send + 'static) -> Traced<T> {
+        let Json((trace, result)) = self.run(work).await?;
+        Ok((Extension(trace), Json(result)))
+    }
+
     /// As [`Shared::run`], for what keeps the disk busy: refused while another one does.
     async fn run_alone<T: Send + 'static>(&self, work: impl FnOnce(&Store) -> Result<T, Problem> + Send + 'static) -> Answer<T> {
         let Ok(alone) = Arc::clone(&self.whole_store).try_lock_owned() else {
@@ -158,22 +189,22 @@ impl Shared {
     }
 }
 
-/// Serves until it is told to stop.
-fn serve<L>(listener: L, router: Router, stop: &watch::Sender<bool>) -> JoinHandle<()>
-where
-    L: axum::serve::Listener,
-    L::Addr: std::fmt::Debug,
-{
-    let mut stopped = stop.subscribe();
-    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
-        // An error means that the handle is gone, which is a stop, too.
-        drop(stopped.wait_for(|stop| *stop).await);
-    });
+/// Serves until it ends.
+fn serve(server: impl Future<Output = std::io::Result<()>> + Send + 'static) -> JoinHandle<()> {
     tokio::spawn(async move {
         if let Err(error) = server.await {
             tracing::error!(%error, "the API has ended");
         }
     })
+}
+
+/// Completes when it is to stop.
+fn stopped(stop: &watch::Sender<bool>) -> impl Future<Output = ()> + Send + 'static {
+    let mut stopped = stop.subscribe();
+    async move {
+        // An error means that the handle is gone, which is a stop, too.
+        drop(stopped.wait_for(|stop| *stop).await);
+    }
 }
 
 fn router(shared: Shared) -> Router {
@@ -188,6 +219,23 @@ fn router(shared: Shared) -> Router {
         .route("/clients", get(monitor::get_clients))
         .route("/clients/{clientid}", get(monitor::get_client).delete(monitor::delete_client))
         .route("/clients/{clientid}/subscriptions", get(monitor::get_subscriptions))
+        .route("/clients/{clientid}/mqueue_messages", get(listings::get_waiting))
+        .route("/clients/{clientid}/inflight_messages", get(listings::get_inflight))
+        .route("/monitor_current", get(history::get_current))
+        .route("/monitor", get(history::get))
+        .route("/subscriptions", get(listings::get_subscriptions))
+        .route("/topics", get(listings::get_topics))
+        .route("/mqtt/retainer/messages", get(listings::get_retained).delete(listings::delete_retained))
+        .route("/mqtt/retainer/message/{*topic}", get(listings::get_retained_message).delete(listings::delete_retained_message))
+        .route("/mqtt/delayed/messages", get(listings::get_delayed))
+        .route("/mqtt/delayed/messages/{msgid}", get(listings::get_delayed_message).delete(listings::delete_delayed_message))
+        .route("/banned", get(banned::get_all).post(banned::post).delete(banned::delete_all))
+        .route("/banned/{as}/{*who}", delete(banned::delete))
+        .route("/audit", get(audit::get))
+        .route("/listeners", get(listings::get_listeners))
+        .route("/slow_subscriptions", get(listings::get_slow).delete(listings::delete_slow))
+        .route("/connectors", get(connectors::get_all).post(configs::post_connector))
+        .route("/connectors/{name}", get(connectors::get_one).put(configs::put_connector).delete(configs::delete_connector))
         .route("/publish", post(publish::post))
         .route("/publish/bulk", post(publish::post_bulk))
         .route("/login", post(login::post_login))
@@ -201,15 +249,21 @@ fn router(shared: Shared) -> Router {
         .route("/rule_test", post(rules::post_test))
         .route("/rule_backtest", post(rules::post_backtest))
         .route("/rule_events", get(rules::get_events))
-        .route("/rules", get(rule_metrics::get_all))
-        .route("/rules/{id}", get(rule_metrics::get_one))
+        .route("/rules", get(rule_metrics::get_all).post(configs::post_rule))
+        .route("/rules/{id}", get(rule_metrics::get_one).put(configs::put_rule).delete(configs::delete_rule))
         .route("/rules/{id}/metrics", get(rule_metrics::get_metrics))
-        .route("/actions", get(actions::get_all))
-        .route("/actions/{action}", get(actions::get_one))
+        .route("/actions", get(actions::get_all).post(configs::post_action))
+        .route("/actions/{action}", get(actions::get_one).put(configs::put_action).delete(configs::delete_action))
         .route("/actions/{action}/pause", post(actions::post_pause))
         .route("/actions/{action}/resume", post(actions::post_resume))
+        .route("/configs", get(configs::get).put(configs::put))
         .route("/configs/reload", post(reload::post))
-        .route("/sources", get(sources::get_all))
+        .route("/configs/history", get(configs::get_history))
+        .route("/configs/history/{version}", get(configs::get_version))
+        .route("/configs/diff", get(configs::get_diff))
+        .route("/configs/rollback", post(configs::post_rollback))
+        .route("/sources", get(sources::get_all).post(configs::post_source))
+        .route("/sources/{name}", get(sources::get_one).put(configs::put_source).delete(configs::delete_source))
         .route("/access", get(access::get_stats))
         .route(&format!("{}/{{kind}}", access::RULES), get(access::get_rules).put(access::put_rules).delete(access::delete_rules))
         .route(&format!("{}/{{kind}}/{{name}}", access::RULES), get(access::get_rules).put(access::put_rules).delete(access::delete_rules))

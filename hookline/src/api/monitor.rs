@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use hookline_core::{ClientFilter, NoAnswer};
+use hookline_core::{ClientFilter, Listed, NoAnswer, Place};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -15,7 +15,11 @@ const PAGE_MAX: usize = 10_000;
 
 impl From<NoAnswer> for Problem {
     fn from(error: NoAnswer) -> Problem {
-        Problem::new(Code::InternalError, error.to_string())
+        let code = match error {
+            NoAnswer::Late => Code::Busy,
+            NoAnswer::Store(_) => Code::InternalError,
+        };
+        Problem::new(code, error.to_string())
     }
 }
 
@@ -31,7 +35,45 @@ pub(crate) struct Page {
 pub(crate) struct Meta {
     page: usize,
     limit: usize,
+    /// Entries of all pages; left out where counting them would take too long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
     pub(crate) hasnext: bool,
+}
+
+/// Which part of a list is asked for.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(super) struct Paging {
+    #[serde(default = "first")]
+    page: usize,
+    #[serde(default = "page_length")]
+    limit: usize,
+}
+
+impl Paging {
+    /// The same, with so many entries at the most.
+    pub(super) fn at_most(self, limit: usize) -> Paging {
+        Paging { page: self.page.max(1), limit: self.limit.clamp(1, limit) }
+    }
+
+    pub(super) fn place(self) -> Place {
+        let Paging { page, limit } = self.at_most(PAGE_MAX);
+        Place { skip: (page - 1).saturating_mul(limit), limit }
+    }
+
+    pub(super) fn page(self, listed: Listed) -> Page {
+        let Paging { page, limit } = self.at_most(PAGE_MAX);
+        let Listed { entries, count, has_more } = listed;
+        Page { data: entries, meta: Meta { page, limit, count, hasnext: has_more } }
+    }
+
+    /// The part of a list that is at hand.
+    pub(super) fn part<T>(self, all: Vec<T>, describe: impl Fn(T) -> Value) -> Page {
+        let Place { skip, limit } = self.place();
+        let (count, has_more) = (all.len() as u64, all.len() > skip.saturating_add(limit));
+        let entries = all.into_iter().skip(skip).take(limit).map(describe).collect();
+        self.page(Listed { entries, count: Some(count), has_more })
+    }
 }
 
 /// GET /status
@@ -87,20 +129,18 @@ fn yes() -> bool {
 }
 
 /// GET /alarms?activated=
-pub(super) async fn get_alarms(State(shared): State<Shared>, Query(query): Query<AlarmQuery>) -> Answer<Page> {
+pub(super) async fn get_alarms(
+    State(shared): State<Shared>,
+    Query(query): Query<AlarmQuery>,
+    Query(paging): Query<Paging>,
+) -> Answer<Page> {
     let alarms = shared.observer.alarms(query.activated);
-    let data: Vec<Value> = alarms.iter().map(hookline_core::Alarm::to_json).collect();
-    let meta = Meta { page: 1, limit: data.len(), hasnext: false };
-    Ok(Json(Page { data, meta }))
+    Ok(Json(paging.part(alarms, |alarm| alarm.to_json())))
 }
 
 /// Which clients are asked for.
 #[derive(Debug, Deserialize)]
 pub(super) struct ClientQuery {
-    #[serde(default = "first")]
-    page: usize,
-    #[serde(default = "page_length")]
-    limit: usize,
     like_clientid: Option<String>,
     like_username: Option<String>,
     username: Option<String>,
@@ -124,16 +164,18 @@ fn page_length() -> usize {
 }
 
 /// GET /clients
-pub(super) async fn get_clients(State(shared): State<Shared>, Query(query): Query<ClientQuery>) -> Answer<Page> {
-    let ClientQuery { page, limit, like_clientid, like_username, username, conn_state } = query;
-    let (page, limit) = (page.max(1), limit.clamp(1, PAGE_MAX));
+pub(super) async fn get_clients(
+    State(shared): State<Shared>,
+    Query(query): Query<ClientQuery>,
+    Query(paging): Query<Paging>,
+) -> Answer<Page> {
+    let ClientQuery { like_clientid, like_username, username, conn_state } = query;
     let connected = conn_state.map(|state| state == ConnState::Connected);
     let filter = ClientFilter { like_client_id: like_clientid, like_username, username, connected };
-    let (data, hasnext) = shared.observer.clients(filter, (page - 1).saturating_mul(limit), limit).await?;
-    Ok(Json(Page { data, meta: Meta { page, limit, hasnext } }))
+    Ok(Json(paging.page(shared.observer.clients(filter, paging.place()).await?)))
 }
 
-fn unknown(client_id: &str) -> Problem {
+pub(super) fn unknown(client_id: &str) -> Problem {
     Problem::new(Code::NotFound, format!("there is no client \"{client_id}\""))
 }
 

@@ -9,6 +9,7 @@ use hookline_rules::{Engine, Statement};
 use hookline_schemas::config::{ConditionalAction, Config, Rule, RuleAction};
 
 use super::{Code, Problem};
+use crate::live::asked_connectors;
 
 /// The rules and actions that the API tells of.
 #[derive(Debug)]
@@ -18,6 +19,19 @@ pub(crate) struct Running {
     rules: BTreeMap<String, RunningRule>,
     actions: BTreeMap<String, RunningAction>,
     pub(super) sources: BTreeMap<String, IntakeView>,
+    connectors: BTreeMap<String, RunningConnector>,
+}
+
+/// A connector of the configuration.
+#[derive(Debug)]
+pub(super) struct RunningConnector {
+    pub(super) kind: String,
+    /// Those that name it.
+    pub(super) actions: Vec<String>,
+    pub(super) sources: Vec<String>,
+    pub(super) persistence: Vec<String>,
+    /// Logins or permissions are asked for by it.
+    pub(super) decides: bool,
 }
 
 /// A rule of the configuration.
@@ -59,7 +73,8 @@ impl Running {
             Some((name.clone(), RunningAction { connector: action.connector.clone(), kind, rules, delivery: delivery.control() }))
         });
         let sources = intakes.iter().map(|(name, intake)| (name.clone(), intake.view())).collect();
-        Running { node: config.node.name.clone(), rules: rules.collect(), actions: actions.collect(), sources, engine }
+        let connectors = connectors_of(config);
+        Running { node: config.node.name.clone(), rules: rules.collect(), actions: actions.collect(), sources, connectors, engine }
     }
 
     /// All rules, by name.
@@ -72,6 +87,21 @@ impl Running {
         self.rules.get(name).ok_or_else(|| unknown("rule", name, self.rules.keys()))
     }
 
+    /// The source of a name, where it runs.
+    pub(super) fn source(&self, name: &str) -> Result<&IntakeView, Problem> {
+        self.sources.get(name).ok_or_else(|| unknown("source that runs", name, self.sources.keys()))
+    }
+
+    /// All connectors, by name.
+    pub(super) fn connectors(&self) -> &BTreeMap<String, RunningConnector> {
+        &self.connectors
+    }
+
+    /// The connector of a name.
+    pub(super) fn connector(&self, name: &str) -> Result<&RunningConnector, Problem> {
+        self.connectors.get(name).ok_or_else(|| unknown("connector", name, self.connectors.keys()))
+    }
+
     /// All actions, by name.
     pub(super) fn actions(&self) -> &BTreeMap<String, RunningAction> {
         &self.actions
@@ -81,6 +111,18 @@ impl Running {
     pub(super) fn action(&self, name: &str) -> Result<&RunningAction, Problem> {
         self.actions.get(name).ok_or_else(|| unknown("action", name, self.actions.keys()))
     }
+}
+
+fn connectors_of(config: &Config) -> BTreeMap<String, RunningConnector> {
+    let asked = asked_connectors(config);
+    let connectors = config.connectors.iter().map(|(name, connector)| {
+        let actions = config.actions.iter().filter(|(_, action)| action.connector == *name).map(|(name, _)| name.clone()).collect();
+        let sources = config.sources.iter().filter(|(_, source)| source.connector == *name).map(|(name, _)| name.clone()).collect();
+        let persistence = config.persistence.iter().filter(|(_, one)| one.connector == *name).map(|(name, _)| name.clone()).collect();
+        let decides = asked.contains(&name.as_str());
+        (name.clone(), RunningConnector { kind: connector.kind.clone(), actions, sources, persistence, decides })
+    });
+    connectors.collect()
 }
 
 fn rules_of(config: &Config, action: &str) -> Vec<String> {

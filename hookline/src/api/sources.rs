@@ -1,12 +1,12 @@
 //! Sources: whether they reach their systems, and what they have taken in.
 
 use axum::Json;
-use axum::extract::State;
-use hookline_connectors::{ActionState, Taken};
+use axum::extract::{Path, State};
+use hookline_connectors::{IntakeView, Taken};
 use serde::{Deserialize, Serialize};
 
 use super::Shared;
-use super::actions::Status;
+use super::actions::{Status, status_of};
 use super::answer::Answer;
 
 /// A source.
@@ -19,17 +19,18 @@ pub(crate) struct SourceInfo {
     pub(crate) taken: Taken,
 }
 
+fn shown(name: &str, source: &IntakeView) -> SourceInfo {
+    let (status, status_reason, _) = status_of(source.state());
+    SourceInfo { name: name.to_owned(), status, status_reason, taken: source.taken() }
+}
+
 /// GET /sources
 pub(super) async fn get_all(State(shared): State<Shared>) -> Answer<Vec<SourceInfo>> {
+    Ok(Json(shared.running().sources.iter().map(|(name, source)| shown(name, source)).collect()))
+}
+
+/// GET /sources/{name}
+pub(super) async fn get_one(State(shared): State<Shared>, Path(name): Path<String>) -> Answer<SourceInfo> {
     let running = shared.running();
-    let shown = running.sources.iter().map(|(name, source)| {
-        let (status, status_reason) = match source.state() {
-            ActionState::Connecting => (Status::Connecting, None),
-            ActionState::Connected => (Status::Connected, None),
-            ActionState::Retrying { error, .. } => (Status::Retrying, Some(error)),
-            ActionState::Disconnected { error, .. } => (Status::Disconnected, Some(error)),
-        };
-        SourceInfo { name: name.clone(), status, status_reason, taken: source.taken() }
-    });
-    Ok(Json(shown.collect()))
+    Ok(Json(shown(&name, running.source(&name)?)))
 }

@@ -7,13 +7,16 @@ use hookline_rules::window::WindowStats;
 use serde::Serialize;
 
 use super::ConfigArguments;
+use super::configuration::{self, Configuration};
 use super::people::{self, Admins, Clients};
 use super::reach::{exit_code, running};
 use super::report::{one_line, size};
 use super::users::{self, Acl, Users};
 use crate::api::actions::ActionInfo;
+use crate::api::audit::Entry;
 use crate::api::rule_metrics::{LastError, PAGE_MAX, RuleInfo, RuleMetrics, Rules};
 use crate::api::sources::SourceInfo;
+use crate::api::{Page, Way};
 use crate::control::encode;
 use crate::live::Changes;
 
@@ -41,6 +44,31 @@ enum Command {
     },
     /// Read the configuration again: connectors, actions, sources, rules and who may change while messages flow; where the file is wrong, nothing does
     Reload {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// The configuration of the running broker: shown, compared, changed, taken back
+    Config {
+        #[command(subcommand)]
+        command: Configuration,
+    },
+    /// What was done by the API, by whom, and what it has changed; the newest first
+    Audit {
+        /// At most so many
+        #[arg(short = 'n', long, default_value_t = 100)]
+        limit: usize,
+        /// From a time on: 2026-01-31T12:00:00Z, or how long ago, such as 2h
+        #[arg(long)]
+        from: Option<String>,
+        /// Before a time
+        #[arg(long)]
+        to: Option<String>,
+        /// By somebody
+        #[arg(long)]
+        operator: Option<String>,
+        /// With this in the path
+        #[arg(long)]
+        path: Option<String>,
         #[command(flatten)]
         common: Common,
     },
@@ -127,6 +155,10 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Actions { name: None, common } => actions(common),
         Command::Actions { name: Some(name), common } => action(common, &name),
         Command::Reload { common } => reload(common),
+        Command::Audit { limit, from, to, operator, path, common } => {
+            audit(common, limit, [("from", from), ("to", to), ("operator", operator), ("path", path)])
+        }
+        Command::Config { command } => configuration::run(command),
         Command::Sources { common } => sources(common),
         Command::Clients { command } => people::clients(command),
         Command::Admins { command } => people::admins(command),
@@ -235,12 +267,44 @@ fn reload(Common { config, output }: Common) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print_changes(changes: &Changes) {
+pub(super) fn print_changes(changes: &Changes) {
     for (what, names) in
         [("actions", &changes.actions), ("sources", &changes.sources), ("rules", &changes.rules), ("access", &changes.access)]
     {
         println!("{what:10} {}", if names.is_empty() { "as they were".to_owned() } else { names.join(", ") });
     }
+    if !changes.restart.is_empty() {
+        println!("{:10} needed for {}", "restart", changes.restart.join(", "));
+    }
+}
+
+fn audit(Common { config, output }: Common, limit: usize, query: [(&str, Option<String>); 4]) -> anyhow::Result<()> {
+    let query = query.into_iter().filter_map(|(key, value)| Some(format!("&{key}={}", encode(&value?))));
+    let query: String = query.collect();
+    let Page { data, meta } = running(config)?.get(&format!("/audit?limit={limit}{query}"))?;
+    if output == Output::Json {
+        return print_json(&data);
+    }
+    println!("{:>7} {:24} {:16} {:6} {:>6}  what", "number", "at", "by", "way", "status");
+    for entry in data {
+        let Entry { seq, created_at, operator, source, method, path, status, before, after, .. } = serde_json::from_value(entry)?;
+        let way = if source == Way::Api { "api" } else { "socket" };
+        println!("{seq:>7} {created_at:24} {:16} {way:6} {status:>6}  {method} {}", one_line(&operator, 16), one_line(&path, 100));
+        let diff = after.as_ref().and_then(|after| after["diff"].as_str());
+        if let Some(diff) = diff {
+            diff.lines().for_each(|line| println!("{:8}{}", "", one_line(line, 200)));
+            continue;
+        }
+        for (what, value) in [("before", before), ("after", after)] {
+            if let Some(value) = value {
+                println!("{:8}{what:7} {}", "", one_line(&value.to_string(), 200));
+            }
+        }
+    }
+    if meta.hasnext {
+        eprintln!("there are more; --limit shows them");
+    }
+    Ok(())
 }
 
 fn sources(Common { config, output }: Common) -> anyhow::Result<()> {

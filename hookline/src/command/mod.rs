@@ -1,5 +1,6 @@
 //! The command line.
 
+mod configuration;
 mod ctl;
 mod dead_letter;
 mod people;

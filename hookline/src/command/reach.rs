@@ -55,7 +55,11 @@ impl Drop for Reached {
 
 /// The broker that runs on the data folder, for what nobody else knows.
 pub(super) fn running(arguments: ConfigArguments) -> anyhow::Result<Control> {
-    let data_dir = load(arguments)?.node.data_dir;
+    // Where the folder is named, the file may be wrong: a command may be there to mend it.
+    let data_dir = match arguments.data.clone() {
+        Some(data_dir) => data_dir,
+        None => load(arguments)?.node.data_dir,
+    };
     if let Some(problem) = control::too_long(&control::socket(&data_dir)) {
         bail!("a broker that runs there cannot be reached: {problem}");
     }

@@ -1,7 +1,10 @@
 //! The configuration: a file, over it the environment, over that the command line. Every error is told, with its path.
 
+pub(crate) mod edit;
 mod overlay;
+pub(crate) mod redact;
 mod secrets;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,6 +13,7 @@ use std::path::PathBuf;
 use hookline_schemas::config::Config;
 pub(crate) use secrets::Secrets;
 use serde_json::Value;
+pub(crate) use versions::{Version, Versions, summary};
 
 /// The configuration of a first start: see the file.
 const BUILT_IN: &str = include_str!("../../default.toml");
@@ -60,7 +64,17 @@ pub(crate) fn load(sources: Sources) -> Result<Loaded, Errors> {
 }
 
 fn load_from(sources: Sources, environment: impl Iterator<Item = (String, String)>) -> Result<Loaded, Errors> {
-    let (origin, text) = read(sources.file)?;
+    let (origin, text) = read(sources.file.clone())?;
+    load_text(origin, &text, &sources, environment)
+}
+
+/// What is wrong with a text that is to take the place of the file: everything that `hookline check` would tell.
+pub(crate) fn check_text(text: &str, sources: &Sources) -> Result<(), Errors> {
+    let loaded = load_text("the configuration".into(), text, sources, std::env::vars())?;
+    crate::serve::check(&loaded.config)
+}
+
+fn load_text(origin: String, text: &str, sources: &Sources, environment: impl Iterator<Item = (String, String)>) -> Result<Loaded, Errors> {
     let fail = |errors| Errors { origin: origin.clone(), errors };
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| fail(vec![error.to_string().trim_end().to_owned()]))?;
     let mut value = serde_json::to_value(table).map_err(|error| fail(vec![error.to_string()]))?;

@@ -1,19 +1,30 @@
 //! Looks at a running broker, and acts on its clients, from outside of its workers.
 
+mod banned;
+mod listing;
+
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hookline_schemas::Message;
+use hookline_schemas::config::TransportKind;
 use parking_lot::Mutex;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
+pub use banned::BanOutcome;
+pub(crate) use banned::restore as restore_bans;
+pub use listing::{Listed, Place, SubscriptionFilter, TOPICS_SKIP_MAX};
+
 use crate::alarms::Alarm;
+use crate::clock;
 use crate::listener::worker_of;
 use crate::mailbox::{Inquiry, Mail};
 use crate::metrics::{Counters, Totals, Turned};
 use crate::store::Error;
-use crate::sys::{ALIASES, Highest, STATS, Seen};
+use crate::sys::{ALIASES, Highest, STATS, Seen, resident_bytes};
 use crate::worker::{Shared, Supplied, Worker};
 
 /// Clients that a worker describes in one turn: its own clients wait meanwhile.
@@ -27,7 +38,20 @@ pub struct Observer {
     shared: Arc<Shared>,
     counters: Arc<[Arc<Counters>]>,
     highest: Arc<Mutex<Highest>>,
+    listeners: Arc<[ListenerView]>,
     started: Instant,
+}
+
+/// A listener, as it is seen from outside.
+#[derive(Debug, Clone)]
+pub(crate) struct ListenerView {
+    /// Such as `tcp:default`.
+    pub(crate) name: Arc<str>,
+    pub(crate) kind: TransportKind,
+    pub(crate) address: SocketAddr,
+    pub(crate) zone: Arc<str>,
+    pub(crate) connections_max: usize,
+    pub(crate) connections: Arc<AtomicUsize>,
 }
 
 impl std::fmt::Debug for Observer {
@@ -68,8 +92,13 @@ pub enum NoAnswer {
 }
 
 impl Observer {
-    pub(crate) fn new(shared: Arc<Shared>, counters: Vec<Arc<Counters>>, highest: Arc<Mutex<Highest>>) -> Observer {
-        Observer { shared, counters: counters.into(), highest, started: Instant::now() }
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        counters: Vec<Arc<Counters>>,
+        highest: Arc<Mutex<Highest>>,
+        listeners: Arc<[ListenerView]>,
+    ) -> Observer {
+        Observer { shared, counters: counters.into(), highest, listeners, started: Instant::now() }
     }
 
     /// The name of the node.
@@ -114,17 +143,59 @@ impl Observer {
         metrics
     }
 
+    /// The memory of this process, bytes, where that is known.
+    pub fn memory_bytes(&self) -> Option<u64> {
+        resident_bytes()
+    }
+
+    /// The listeners, in the form that EMQX has.
+    pub fn listeners(&self) -> Vec<Value> {
+        let describe = |listener: &ListenerView| {
+            json!({
+                "id": &*listener.name,
+                "type": listener.kind.name(),
+                "name": listener.name.split_once(':').map(|(_, name)| name),
+                "bind": listener.address.to_string(),
+                "running": true,
+                "current_connections": listener.connections.load(Ordering::Relaxed),
+                "max_connections": listener.connections_max,
+                "zone": &*listener.zone,
+            })
+        };
+        self.listeners.iter().map(describe).collect()
+    }
+
+    /// The slowest deliveries, the slowest first.
+    pub fn slow_subscriptions(&self) -> Vec<Value> {
+        let mut slowest = self.shared.slowest.lock();
+        let list = slowest.list(clock::now_ms(), &self.shared.slow).iter();
+        let describe = list.map(|slow| {
+            json!({
+                "clientid": &*slow.client_id,
+                "node": &*self.shared.node,
+                "topic": &*slow.topic,
+                "timespan": slow.latency_ms,
+                "last_update_time": crate::worker::time(slow.at_ms),
+            })
+        });
+        describe.collect()
+    }
+
+    /// Forgets them.
+    pub fn forget_slow_subscriptions(&self) {
+        self.shared.slowest.lock().clear();
+    }
+
     /// Alarms that are active, or those that are over, the newest first.
     pub fn alarms(&self, active: bool) -> Vec<Alarm> {
         if active { self.shared.alarms.active() } else { self.shared.alarms.history() }
     }
 
-    /// Clients with a session here, with or without a connection, by their identifiers: `limit` of them from the place `skip` on, and whether there are
-    /// more.
+    /// Clients with a session here, with or without a connection, by their identifiers: `limit` of them from the place `skip` on.
     ///
     /// # Errors
     /// A worker has not answered.
-    pub async fn clients(&self, filter: ClientFilter, skip: usize, limit: usize) -> Result<(Vec<Value>, bool), NoAnswer> {
+    pub async fn clients(&self, filter: ClientFilter, Place { skip, limit }: Place) -> Result<Listed, NoAnswer> {
         let mut found = Vec::new();
         for worker in 0..self.shared.mailboxes.len() {
             let filter = filter.clone();
@@ -132,6 +203,7 @@ impl Observer {
             found.extend(here.into_iter().map(|client| (client, worker)));
         }
         found.sort_unstable_by(|((a, _), _), ((b, _), _)| a.cmp(b));
+        let count = found.len() as u64;
         let has_more = found.len() > skip.saturating_add(limit);
         let page: Vec<_> = found.into_iter().skip(skip).take(limit).collect();
         let mut clients = Vec::with_capacity(page.len());
@@ -143,7 +215,7 @@ impl Observer {
             }
         }
         clients.sort_by(|a, b| a["clientid"].as_str().cmp(&b["clientid"].as_str()));
-        Ok((clients, has_more))
+        Ok(Listed { entries: clients, count: Some(count), has_more })
     }
 
     /// One client.
