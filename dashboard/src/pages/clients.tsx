@@ -107,7 +107,7 @@ function Waiting({ id, kind }: { id: string; kind: 'mqueue' | 'inflight' }) {
                 { title: 'Topic', kind: 'cut', cell: (message) => <code>{message.topic}</code> },
                 { title: 'QoS', kind: 'num', cell: (message) => message.qos },
                 { title: 'Published', cell: (message) => time(message.publish_at) },
-                { title: 'Payload', kind: 'cut', cell: (message) => <code title={payloadText(message.payload)}>{payloadText(message.payload).slice(0, 160)}</code> },
+                { title: 'Payload', kind: 'cut', width: '48%', cell: (message) => <code title={payloadText(message.payload)}>{payloadText(message.payload).slice(0, 160)}</code> },
               ]}
             />
           )

@@ -72,7 +72,8 @@ export function WebSocketClient() {
     try {
       sessionStorage.setItem(FIELD, url);
       const { default: mqtt } = await import('mqtt');
-      const opened = await mqtt.connectAsync(url, { clientId: name, protocolVersion: 5, reconnectPeriod: 0, connectTimeout: 5000, ...(user && { username: user, password }) });
+      // Timers of a worker would come from a blob, which the policy of the page forbids.
+      const opened = await mqtt.connectAsync(url, { clientId: name, protocolVersion: 5, reconnectPeriod: 0, connectTimeout: 5000, timerVariant: 'native', ...(user && { username: user, password }) });
       client.current = opened;
       opened.on('message', (on, bytes, packet) => add({ way: 'in', topic: on, text: new TextDecoder().decode(bytes), qos: packet.qos, retain: packet.retain }));
       opened.on('error', (error) => tell(message(error), true));
