@@ -186,6 +186,11 @@ impl Observer {
         self.shared.slowest.lock().clear();
     }
 
+    /// How many times the store has synced since the start, and how long that took together, microseconds.
+    pub fn syncs(&self) -> (u64, u64) {
+        self.shared.store.syncs()
+    }
+
     /// Alarms that are active, or those that are over, the newest first.
     pub fn alarms(&self, active: bool) -> Vec<Alarm> {
         if active { self.shared.alarms.active() } else { self.shared.alarms.history() }

@@ -378,8 +378,13 @@ impl Store {
     /// the next start reads what is really there. What a failed write says here, mending decides.
     pub(super) fn sync_or_die(&self) {
         let sequence = self.db.sequence();
+        let began = Instant::now();
         match self.db.sync() {
-            Ok(()) => self.synced.note(sequence),
+            Ok(()) => {
+                self.syncs.0.fetch_add(1, Ordering::Relaxed);
+                self.syncs.1.fetch_add(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+                self.synced.note(sequence);
+            }
             Err(error) if is_of_write(&error) => {
                 // The log took a write no more, and this sync never was: opening the database again writes all that came before.
                 while self.mend().is_err() {

@@ -136,6 +136,8 @@ pub struct Store {
     findings: Mutex<Findings>,
     space: Space,
     synced: Synced,
+    /// How many syncs there were, and how long they took together, microseconds.
+    syncs: (AtomicU64, AtomicU64),
 }
 
 impl std::fmt::Debug for Store {
@@ -153,6 +155,11 @@ impl Store {
     /// What an acknowledgement waits for.
     pub fn level(&self) -> DurabilityLevel {
         self.level
+    }
+
+    /// How many syncs there were since the start, and how long they took together, microseconds.
+    pub fn syncs(&self) -> (u64, u64) {
+        (self.syncs.0.load(Ordering::Relaxed), self.syncs.1.load(Ordering::Relaxed))
     }
 
     /// The name of the node, as in every `hookline_id`.

@@ -136,6 +136,7 @@ impl Store {
             findings: Mutex::new(findings),
             space,
             synced,
+            syncs: Default::default(),
             db,
         };
         match store.restore_all() {

@@ -36,6 +36,8 @@ struct Count {
     received: u64,
     sent: u64,
     dropped: u64,
+    /// Syncs of the store, and their time, microseconds.
+    syncs: (u64, u64),
 }
 
 /// Messages a second.
@@ -44,6 +46,8 @@ struct Rates {
     received: f64,
     sent: f64,
     dropped: f64,
+    /// How long a commit took to reach the disk, microseconds on average; `None`: there was none.
+    commit_us: Option<f64>,
 }
 
 /// What there was at a moment, and the rates up to it.
@@ -74,7 +78,8 @@ impl Count {
     fn now(observer: &Observer) -> Count {
         let metrics = observer.metrics();
         let of = |name: &str| metrics.iter().find(|(other, _)| other == name).map_or(0, |(_, count)| *count);
-        Count { at: Instant::now(), received: of("messages/received"), sent: of("messages/sent"), dropped: of("messages/dropped") }
+        let (received, sent, dropped) = (of("messages/received"), of("messages/sent"), of("messages/dropped"));
+        Count { at: Instant::now(), received, sent, dropped, syncs: observer.syncs() }
     }
 
     fn rates_since(&self, before: &Count) -> Rates {
@@ -86,6 +91,8 @@ impl Count {
             received: rate(self.received, before.received),
             sent: rate(self.sent, before.sent),
             dropped: rate(self.dropped, before.dropped),
+            commit_us: (self.syncs.0 > before.syncs.0)
+                .then(|| ((self.syncs.1 - before.syncs.1) as f64 / (self.syncs.0 - before.syncs.0) as f64).round()),
         }
     }
 }
@@ -116,6 +123,7 @@ impl Point {
             "received_msg_rate": rates.received,
             "sent_msg_rate": rates.sent,
             "dropped_msg_rate": rates.dropped,
+            "commit_latency_us": rates.commit_us,
         })
     }
 }
@@ -212,12 +220,24 @@ mod tests {
         let point = |at_ms| Point { at_ms, connections: 1, subscriptions: 2, topics: 3, retained: 4, rates: Rates::default() };
         let days = 2 * 24 * 3600 / 5;
         for tick in 0..=days {
-            let count = Count { at: begin + INTERVAL * tick, received: u64::from(tick) * 50, sent: u64::from(tick) * 5, dropped: 7 };
+            let count = Count {
+                at: begin + INTERVAL * tick,
+                received: u64::from(tick) * 50,
+                sent: u64::from(tick) * 5,
+                dropped: 7,
+                syncs: (u64::from(tick), u64::from(tick) * 300),
+            };
             points.take(count, point(u64::from(tick) * 5000));
         }
         let now_ms = u64::from(days) * 5000;
         assert_eq!((points.fine.len(), points.coarse.len()), (FINE_MAX, COARSE_MAX));
-        assert!(points.fine.iter().chain(&points.coarse).all(|point| point.rates == Rates { received: 10.0, sent: 1.0, dropped: 0.0 }));
+        assert!(
+            points
+                .fine
+                .iter()
+                .chain(&points.coarse)
+                .all(|point| point.rates == Rates { received: 10.0, sent: 1.0, dropped: 0.0, commit_us: Some(300.0) })
+        );
         assert_eq!(points.since(now_ms - 60_000).count(), 13);
         let all: Vec<u64> = points.since(0).map(|point| point.at_ms).collect();
         assert!(all.is_sorted_by(|a, b| a < b) && all.len() == FINE_MAX + COARSE_MAX - 60, "{}", all.len());

@@ -15,7 +15,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hookline_access::{hash, verify};
 use hookline_core::store::Store;
-use hookline_schemas::config::{Api as Settings, PasswordHash, Role};
+use hookline_schemas::config::{Api as Settings, ApiKey, PasswordHash, Role};
 use hookline_schemas::ports::{QueueError, StateStore};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -128,7 +128,8 @@ impl Logins {
         let before = self.settings.swap(Arc::new(settings.clone()));
         self.changes.fetch_add(1, Ordering::SeqCst);
         // Tokens that came by a key end with it.
-        self.tokens.lock().retain(|_, (person, _)| !before.keys.iter().any(|key| key.key == person.name));
+        let has_ended = |key: &&ApiKey| !settings.keys.contains(key);
+        self.tokens.lock().retain(|_, (person, _)| !before.keys.iter().filter(has_ended).any(|key| key.key == person.name));
     }
 
     /// Everybody in the store, by name.

@@ -25,7 +25,7 @@ impl Default for Api {
 }
 
 /// A key of a program.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApiKey {
     /// The key, which stands for the user name.
