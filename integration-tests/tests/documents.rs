@@ -13,6 +13,8 @@ fn every_example_configuration_is_valid() {
         include_str!("../../docs/access.md"),
         include_str!("../../docs/connectors.md"),
         include_str!("../../docs/api.md"),
+        include_str!("../../docs/dashboard.md"),
+        include_str!("../../docs/persistence.md"),
     ]
     .concat();
     let examples: Vec<&str> = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();

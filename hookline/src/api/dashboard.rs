@@ -18,20 +18,21 @@ const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; style-src
                       base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 /// The names of files in there change with what is in them.
 const ASSETS: &str = "assets/";
+/// What is beside the page.
+const BESIDE: [&str; 3] = ["icon.svg", "licenses.md", "licenses-fonts.md"];
 /// A binary that was built without the page.
 const MISSING: &str = "<!doctype html><title>Hookline</title><p>This binary was built without the dashboard. <code>make build</code> builds both; it \
                        needs npm. The API is at <code>/api/v5</code>, metrics at <code>/metrics</code>.";
 
 /// The page and what belongs to it. None of it is secret: it knows nothing before somebody has logged in.
 pub(super) fn routes() -> Router {
-    let file = |Path(path): Path<String>, headers: HeaderMap| async move { serve(&path, &headers) };
-    Router::new()
+    let asset = |Path(path): Path<String>, headers: HeaderMap| async move { serve(&format!("{ASSETS}{path}"), &headers) };
+    let page = Router::new()
         .route("/", get(|headers: HeaderMap| async move { serve("index.html", &headers) }))
-        .route(
-            "/assets/{*path}",
-            get(|Path(path): Path<String>, headers: HeaderMap| async move { serve(&format!("{ASSETS}{path}"), &headers) }),
-        )
-        .route("/{path}", get(file))
+        .route("/assets/{*path}", get(asset));
+    BESIDE
+        .iter()
+        .fold(page, |page, name| page.route(&format!("/{name}"), get(move |headers: HeaderMap| async move { serve(name, &headers) })))
 }
 
 /// Whether the page is in the binary.
@@ -76,7 +77,7 @@ fn media_type(path: &str) -> &'static str {
         Some("css") => "text/css; charset=utf-8",
         Some("svg") => "image/svg+xml",
         Some("woff2") => "font/woff2",
-        Some("json") => "application/json",
+        Some("md") => "text/markdown; charset=utf-8",
         _ => "application/octet-stream",
     }
 }
