@@ -27,6 +27,11 @@ const WISHES_MAX: usize = 200_000;
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
+/// How long a worker rests after a failure.
+const FAILURE_PAUSE: Duration = Duration::from_millis(100);
+/// How often failures are told.
+const TELL_INTERVAL: Duration = Duration::from_secs(10);
+
 /// What a subscription is to be brought.
 #[derive(Debug, Clone)]
 struct Wish {
@@ -57,6 +62,8 @@ pub(super) struct Fetcher {
     wishes: Mutex<Wishes>,
     changed: Notify,
     stopping: AtomicBool,
+    /// When a failure was told last.
+    told: Mutex<Option<Instant>>,
     tasks: tokio::sync::Mutex<JoinSet<()>>,
 }
 
@@ -129,6 +136,23 @@ impl Fetcher {
         self.changed.notify_one();
     }
 
+    /// Tells of a failure, of many now and then one.
+    fn tell(&self, persistence: &str, wish: &Wish, problem: &str) {
+        let mut told = self.told.lock();
+        if told.is_none_or(|told| told.elapsed() >= TELL_INTERVAL) {
+            *told = Some(Instant::now());
+            let waiting = self.wishes.lock().waiting.len();
+            tracing::warn!(
+                persistence,
+                client = wish.client_id,
+                filter = wish.filter,
+                problem,
+                waiting,
+                "kept messages cannot be read yet"
+            );
+        }
+    }
+
     /// The next wish that is due; otherwise when the first one is.
     fn take(&self) -> Result<Wish, Option<Instant>> {
         let mut wishes = self.wishes.lock();
@@ -150,16 +174,15 @@ async fn work(part: Arc<Part>, observer: Arc<OnceLock<Observer>>) {
         };
         match fetcher.take() {
             Ok(mut wish) => {
-                let step = part.bring(&mut wish, observer).await.unwrap_or_else(|problem| {
-                    tracing::warn!(
-                        persistence = part.name,
-                        client = wish.client_id,
-                        filter = wish.filter,
-                        problem,
-                        "kept messages cannot be read yet"
-                    );
-                    Step::Later
-                });
+                let step = match part.bring(&mut wish, observer).await {
+                    Ok(step) => step,
+                    Err(problem) => {
+                        fetcher.tell(&part.name, &wish, &problem);
+                        // Others that wait would find the same.
+                        tokio::time::sleep(FAILURE_PAUSE).await;
+                        Step::Later
+                    }
+                };
                 match step {
                     Step::Done => {}
                     Step::More => {
