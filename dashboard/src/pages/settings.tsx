@@ -179,7 +179,7 @@ export function Settings() {
   };
   return (
     <Page title="Settings" tools={<Button needs="administrator" onClick={() => void reload()}>Read the file again</Button>}>
-      <p class="lead">The whole configuration. It is checked as a whole and applied as a whole while messages flow; what needs a restart is refused, and says so.</p>
+      <p class="lead">The whole configuration. It is checked as a whole and applied as a whole while messages flow; what needs a restart waits for it, and says so.</p>
       <Tabs value={tab} onChange={(next) => setQuery('tab', next === 'history' ? next : '')} of={[['file', 'Configuration'], ['history', 'History']]} />
       {found.error instanceof api.ApiError && found.error.status === 409 ? (
         <Panel>
