@@ -95,6 +95,14 @@ impl Part {
 
     fn published(&self, message: &Message, node: &str, outcome: &mut Outcome) {
         let settings = &self.settings;
+        let unretains = message.retain && message.payload.is_empty();
+        let is_wanted = settings.qos0 || message.qos > QoS::AtMostOnce;
+        let keeps = is_wanted && !unretains && is_kept(&settings.messages, message);
+        let retains = message.retain && is_kept(&settings.retained, message);
+        // Most messages are nobody's here.
+        if !keeps && !retains {
+            return;
+        }
         let id = message.id.to_string();
         let columns = || {
             let arrived = message.received_at_ms / 1000;
@@ -111,12 +119,10 @@ impl Part {
                 ("expires_at", expiry.map_or(Value::Null, |secs| Value::unsigned(arrived + u64::from(secs)))),
             ]
         };
-        let unretains = message.retain && message.payload.is_empty();
-        let is_wanted = settings.qos0 || message.qos > QoS::AtMostOnce;
-        if is_wanted && !unretains && is_kept(&settings.messages, message) {
+        if keeps {
             self.record(outcome, case::MESSAGE, &id, columns());
         }
-        if message.retain && is_kept(&settings.retained, message) {
+        if retains {
             if unretains {
                 self.record(outcome, case::UNRETAINED, &message.topic, [("topic", Value::text(&message.topic))]);
             } else {
