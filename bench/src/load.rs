@@ -1,236 +1,381 @@
-//! Closed-loop load: each publisher keeps a window of messages on their way. One thread, one epoll set; one write for
-//! everything that a turn has to say to a connection.
+//! Traffic: publishers and subscribers in one thread with one epoll set, nothing allocated for a message.
+//!
+//! In a closed loop each publisher keeps a window of messages on their way, and fills it when half of it is free. In an open loop messages leave at a rate, and latency
+//! counts from the moment at which each was due, so that a broker that stalls does not hide what waited meanwhile (Tene:
+//! "coordinated omission").
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::os::fd::AsFd;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{bail, ensure};
+use clap::ValueEnum;
+use hdrhistogram::Histogram;
+use hookline_mqtt::QoS;
 use hookline_mqtt::client::Options;
-use hookline_mqtt::packet::{PublishHeader, Subscribe, SubscribeFilter, SubscriptionOptions, encode_publish};
-use hookline_mqtt::{Properties, QoS, Version};
+use hookline_mqtt::packet::{Connect, PublishHeader, encode_publish};
 use rustix::event::{Timespec, epoll};
 
+use crate::link::Link;
+use crate::process::cpu_time;
+
+/// Who gets what is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Pattern {
+    /// Each publisher has a subscriber of its own
+    Pairs,
+    /// Every subscriber gets everything, by one topic
+    FanOut,
+    /// Every subscriber gets everything, by a wildcard over the topics of all publishers
+    FanIn,
+    /// Subscribers share the topics of all publishers, as one group
+    Shared,
+    /// Nobody: what is counted are acknowledgements
+    Nobody,
+}
+
+/// How fast messages leave.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Pace {
+    /// Messages that each publisher has on their way.
+    Window(u64),
+    /// Messages a second, of all publishers together.
+    Rate(f64),
+}
+
+/// What to log in with.
+#[derive(Debug, Clone, Default)]
+pub struct Login {
+    pub username: Option<String>,
+    pub password: Option<String>,
+}
+
+impl Login {
+    /// The CONNECT of a client that keeps no session.
+    pub(crate) fn connect(&self, client_id: &str) -> Connect {
+        let mut connect = Options::new(client_id).connect;
+        connect.username.clone_from(&self.username);
+        connect.password = self.password.clone().map(String::into_bytes);
+        // No client sends pings: it must be long.
+        connect.keep_alive_secs = 3600;
+        connect
+    }
+}
+
 /// What to do.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Load {
-    pub(crate) pairs: usize,
-    /// 0 or 1.
-    pub(crate) qos: QoS,
-    pub(crate) payload_bytes: usize,
-    /// Messages on their way for each pair.
-    pub(crate) window: usize,
-    /// Whether somebody receives; otherwise an acknowledged message counts as delivered.
-    pub(crate) subscribers: bool,
-    pub(crate) duration: Duration,
+#[derive(Debug, Clone)]
+pub struct Load {
+    pub login: Login,
+    pub pattern: Pattern,
+    pub publishers: usize,
+    /// As many as publishers with [`Pattern::Pairs`].
+    pub subscribers: usize,
+    pub qos: QoS,
+    /// At least 16, which the generator's own marks take.
+    pub payload_bytes: usize,
+    pub pace: Pace,
+    pub duration: Duration,
 }
 
 /// What came of it.
 #[derive(Debug, Clone)]
-pub(crate) struct Outcome {
-    messages: u64,
-    elapsed: Duration,
-    cpu: Duration,
-    /// From sending to the acknowledgement, microseconds, sorted.
-    latencies_us: Vec<u32>,
+pub struct Outcome {
+    /// Messages delivered, or acknowledged with [`Pattern::Nobody`].
+    pub messages: u64,
+    pub elapsed: Duration,
+    /// The broker's.
+    pub cpu: Option<Duration>,
+    /// From the sending (closed loop) or the moment at which it was due (open loop) to the delivery, or to the acknowledgement with
+    /// [`Pattern::Nobody`]; nanoseconds.
+    pub latency: Histogram<u64>,
 }
 
 impl Outcome {
-    pub(crate) fn rate(&self) -> f64 {
+    /// Messages a second.
+    pub fn rate(&self) -> f64 {
         self.messages as f64 / self.elapsed.as_secs_f64()
     }
 
-    /// The latency that so many per mille of the acknowledgements do not exceed, microseconds.
-    pub(crate) fn latency_us(&self, per_mille: usize) -> u32 {
-        let last = self.latencies_us.len().saturating_sub(1);
-        self.latencies_us.get(last * per_mille / 1000).copied().unwrap_or_default()
+    /// The broker's CPU time for each message, microseconds.
+    pub fn cpu_us(&self) -> Option<f64> {
+        Some(self.cpu?.as_secs_f64() * 1e6 / self.messages as f64)
     }
 
-    pub(crate) fn cpu_us(&self) -> f64 {
-        self.cpu.as_secs_f64() * 1e6 / self.messages as f64
+    /// The latency that so many per cent do not exceed, microseconds.
+    pub fn latency_us(&self, per_cent: f64) -> f64 {
+        self.latency.value_at_quantile(per_cent / 100.0) as f64 / 1000.0
     }
 }
 
-/// One end of a pair.
-struct End {
-    stream: TcpStream,
-    pair: usize,
-    is_publisher: bool,
-    input: Vec<u8>,
-    output: Vec<u8>,
-}
-
-/// How far a pair is.
-#[derive(Debug, Clone, Default)]
-struct Pair {
+/// How far a publisher is.
+#[derive(Debug, Default)]
+struct Publisher {
+    topic: String,
     sent: u64,
     acknowledged: u64,
-    received: u64,
-    /// When those were sent that are not acknowledged.
-    sent_at: VecDeque<Instant>,
-    latencies_us: Vec<u32>,
+    /// Copies of its messages that came.
+    copies: u64,
+    /// When those were sent that are not acknowledged, nanoseconds since the start; with [`Pattern::Nobody`] only.
+    sent_at: VecDeque<u64>,
+    is_touched: bool,
 }
 
 /// What runs before the measurement, so that both sides are warm.
 const WARM_UP: Duration = Duration::from_millis(500);
+/// How long a broker may be silent.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// The number of the publisher, four bytes, and the time of sending, eight, in every payload.
+const MARK_BYTES: usize = 12;
+/// Bytes that one read takes at most, and the largest packet.
+const READ_BYTES: usize = 1 << 20;
 
 impl Load {
     /// Runs the load; `pid` is the process whose CPU time counts.
-    pub(crate) fn run(&self, address: SocketAddr, pid: Option<u32>) -> anyhow::Result<Outcome> {
-        let mut ends = Vec::new();
-        for pair in 0..self.pairs {
-            if self.subscribers {
-                ends.push(self.connect(address, pair, false)?);
-            }
-            ends.push(self.connect(address, pair, true)?);
+    pub fn run(&self, address: SocketAddr, pid: Option<u32>) -> anyhow::Result<Outcome> {
+        Traffic::connect(self, address)?.run(pid)
+    }
+
+    /// Copies of each message that come.
+    fn copies(&self) -> u64 {
+        match self.pattern {
+            Pattern::Pairs | Pattern::Shared => 1,
+            Pattern::FanOut | Pattern::FanIn => self.subscribers as u64,
+            Pattern::Nobody => 0,
         }
+    }
+
+    fn topic(&self, publisher: usize) -> String {
+        format!("bench/{}", if self.pattern == Pattern::FanOut { 0 } else { publisher })
+    }
+
+    fn filter(&self, subscriber: usize) -> String {
+        match self.pattern {
+            Pattern::Shared => "$share/bench/bench/+".to_owned(),
+            Pattern::FanIn => "bench/+".to_owned(),
+            Pattern::Pairs | Pattern::FanOut | Pattern::Nobody => self.topic(subscriber),
+        }
+    }
+}
+
+/// A load under way.
+struct Traffic<'a> {
+    load: &'a Load,
+    poll: OwnedFd,
+    /// Publishers first, then subscribers.
+    links: Vec<Link>,
+    publishers: Vec<Publisher>,
+    /// Publishers that may send more.
+    touched: Vec<usize>,
+    /// Links with output.
+    dirty: Vec<usize>,
+    payload: Vec<u8>,
+    started: Instant,
+    delivered: u64,
+    latency: Histogram<u64>,
+}
+
+impl<'a> Traffic<'a> {
+    fn connect(load: &'a Load, address: SocketAddr) -> anyhow::Result<Traffic<'a>> {
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        for (index, end) in ends.iter().enumerate() {
-            end.stream.set_nonblocking(true)?;
-            epoll::add(&poll, end.stream.as_fd(), epoll::EventData::new_u64(index as u64), epoll::EventFlags::IN)?;
+        let subscribers = if load.pattern == Pattern::Nobody { 0 } else { load.subscribers };
+        let mut links = Vec::with_capacity(load.publishers + subscribers);
+        let run = std::process::id();
+        for number in 0..load.publishers + subscribers {
+            let role = if number < load.publishers { "p" } else { "s" };
+            let mut link = Link::connect(address, &load.login.connect(&format!("bench-{run}-{role}-{number}")))?;
+            if let Some(subscriber) = number.checked_sub(load.publishers) {
+                link.ask_for(&[&load.filter(subscriber)], load.qos)?;
+                link.subscribed(1)?;
+            }
+            link.set_nonblocking()?;
+            epoll::add(&poll, link.stream().as_fd(), epoll::EventData::new_u64(number as u64), epoll::EventFlags::IN)?;
+            links.push(link);
         }
-        let mut pairs = vec![Pair::default(); self.pairs];
-        let payload = vec![b'x'; self.payload_bytes];
-        let mut events = Vec::with_capacity(256);
-        let started = Instant::now();
-        let mut measured: Option<(Instant, u64, Duration)> = None;
+        let publishers = (0..load.publishers).map(|number| Publisher { topic: load.topic(number), ..Publisher::default() }).collect();
+        Ok(Traffic {
+            load,
+            poll,
+            links,
+            publishers,
+            touched: Vec::new(),
+            dirty: Vec::new(),
+            payload: vec![b'x'; load.payload_bytes.max(16)],
+            started: Instant::now(),
+            delivered: 0,
+            latency: Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("bounds that a histogram can have"),
+        })
+    }
+
+    fn run(mut self, pid: Option<u32>) -> anyhow::Result<Outcome> {
+        let mut events = Vec::with_capacity(1024);
+        let mut buffer = vec![0; READ_BYTES];
+        let mut measured: Option<(Instant, u64, Option<Duration>)> = None;
+        let mut last_word = Instant::now();
+        self.started = last_word;
+        let mut due = 0u64;
         loop {
-            for end in ends.iter_mut().filter(|end| end.is_publisher) {
-                self.publish(end, &mut pairs[end.pair], &payload);
-            }
-            for end in &mut ends {
-                end.flush()?;
-            }
-            let timeout = Timespec { tv_sec: 1, tv_nsec: 0 };
-            epoll::wait(&poll, rustix::buffer::spare_capacity(&mut events), Some(&timeout))?;
-            if events.is_empty() {
-                bail!("the broker has not answered for a second");
-            }
-            for event in events.drain(..) {
-                let end = &mut ends[event.data.u64() as usize];
-                self.read(end, &mut pairs)?;
-            }
-            let delivered = pairs.iter().map(|pair| if self.subscribers { pair.received } else { pair.acknowledged }).sum();
-            match measured {
-                None if started.elapsed() >= WARM_UP => {
-                    pairs.iter_mut().for_each(|pair| pair.latencies_us.clear());
-                    measured = Some((Instant::now(), delivered, cpu_time(pid)?));
-                }
-                Some((since, before, cpu)) if since.elapsed() >= self.duration => {
-                    let (elapsed, cpu) = (since.elapsed(), cpu_time(pid)? - cpu);
-                    let mut latencies_us: Vec<u32> = pairs.into_iter().flat_map(|pair| pair.latencies_us).collect();
-                    latencies_us.sort_unstable();
-                    return Ok(Outcome { messages: delivered - before, elapsed, cpu, latencies_us });
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn connect(&self, address: SocketAddr, pair: usize, is_publisher: bool) -> anyhow::Result<End> {
-        let mut stream = TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        let mut out = Vec::new();
-        Options::new(&format!("bench-{}-{pair}", if is_publisher { "p" } else { "s" })).connect.encode(&mut out);
-        stream.write_all(&out)?;
-        let mut connack = [0; 4];
-        stream.read_exact(&mut connack)?;
-        if connack[3] != 0 {
-            bail!("the broker refused a connection: code {}", connack[3]);
-        }
-        if !is_publisher {
-            let options = SubscriptionOptions { qos: self.qos, ..SubscriptionOptions::default() };
-            let filters = vec![SubscribeFilter { filter: topic(pair), options }];
-            out.clear();
-            Subscribe { packet_id: 1, properties: Properties::default(), filters }.encode(&mut out, Version::V311);
-            stream.write_all(&out)?;
-            let mut suback = [0; 5];
-            stream.read_exact(&mut suback)?;
-        }
-        Ok(End { stream, pair, is_publisher, input: Vec::new(), output: Vec::new() })
-    }
-
-    /// Fills the window.
-    fn publish(&self, end: &mut End, pair: &mut Pair, payload: &[u8]) {
-        let done = match (self.subscribers, self.qos) {
-            (true, QoS::AtMostOnce) => pair.received,
-            (true, _) => pair.acknowledged.min(pair.received),
-            (false, _) => pair.acknowledged,
-        };
-        while pair.sent - done < self.window as u64 {
-            let packet_id = (pair.sent % 65_535 + 1) as u16;
-            let header = PublishHeader { dup: false, qos: self.qos, retain: false, packet_id };
-            encode_publish(&mut end.output, header, &topic(end.pair), &[], payload);
-            pair.sent += 1;
-            if self.qos > QoS::AtMostOnce {
-                pair.sent_at.push_back(Instant::now());
-            }
-        }
-    }
-
-    /// Takes what has come: counts messages and acknowledgements, and acknowledges.
-    fn read(&self, end: &mut End, pairs: &mut [Pair]) -> anyhow::Result<()> {
-        let mut buffer = [0u8; 64 << 10];
-        match end.stream.read(&mut buffer) {
-            Ok(0) => bail!("the broker closed a connection"),
-            Ok(count) => end.input.extend_from_slice(&buffer[..count]),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
-        let mut at = 0;
-        while let Some((length, header)) = hookline_mqtt::read::varint(end.input.get(at + 1..).unwrap_or_default())? {
-            let body = at + 1 + header;
-            let Some(packet) = end.input.get(body..body + length as usize) else { break };
-            match end.input[at] >> 4 {
-                3 => {
-                    pairs[end.pair].received += 1;
-                    if end.input[at] & 0x06 != 0 {
-                        let id = 2 + usize::from(u16::from_be_bytes([packet[0], packet[1]]));
-                        end.output.extend_from_slice(&[0x40, 2, packet[id], packet[id + 1]]);
+            match self.load.pace {
+                Pace::Window(window) => self.fill_windows(window, due == 0),
+                Pace::Rate(rate) => {
+                    let wanted = (self.started.elapsed().as_secs_f64() * rate) as u64;
+                    for number in due..wanted {
+                        self.publish((number % self.load.publishers as u64) as usize, (number as f64 * 1e9 / rate) as u64);
                     }
+                    due = wanted;
                 }
-                4 => {
-                    let pair = &mut pairs[end.pair];
-                    pair.acknowledged += 1;
-                    let since = pair.sent_at.pop_front();
-                    pair.latencies_us.extend(since.map(|since| since.elapsed().as_micros() as u32));
+            }
+            due = due.max(1);
+            self.flush()?;
+            // An open loop does not sleep: a timer would be later than what is measured.
+            let patience = if matches!(self.load.pace, Pace::Window(_)) { 1 } else { 0 };
+            let timeout = Timespec { tv_sec: patience, tv_nsec: 0 };
+            epoll::wait(&self.poll, rustix::buffer::spare_capacity(&mut events), Some(&timeout))?;
+            let now = Instant::now();
+            if !events.is_empty() {
+                last_word = now;
+            } else if now - last_word > SILENCE_MAX {
+                self.complain()?;
+            }
+            let now_ns = (now - self.started).as_nanos() as u64;
+            for event in events.drain(..) {
+                self.read(event.data.u64() as usize, &mut buffer, now_ns)?;
+            }
+            match measured {
+                None if now - self.started >= WARM_UP => {
+                    self.latency.clear();
+                    measured = Some((now, self.delivered, pid.map(cpu_time).transpose()?));
+                }
+                Some((since, before, cpu)) if now - since >= self.load.duration => {
+                    let now_cpu = pid.map(cpu_time).transpose()?;
+                    ensure!(self.delivered > before, "the broker delivered nothing");
+                    return Ok(Outcome {
+                        messages: self.delivered - before,
+                        elapsed: since.elapsed(),
+                        cpu: now_cpu.zip(cpu).map(|(now, before)| now - before),
+                        latency: self.latency,
+                    });
                 }
                 _ => {}
             }
-            at = body + length as usize;
         }
-        end.input.drain(..at);
+    }
+
+    /// Nothing has come for long.
+    fn complain(&self) -> anyhow::Result<()> {
+        let sent: u64 = self.publishers.iter().map(|publisher| publisher.sent).sum();
+        let acknowledged: u64 = self.publishers.iter().map(|publisher| publisher.acknowledged).sum();
+        bail!(
+            "the broker has been silent for {SILENCE_MAX:?}: {sent} messages sent, {acknowledged} acknowledged, {} delivered; it may have \
+             dropped some, which its log or metrics tell",
+            self.delivered
+        );
+    }
+
+    fn fill_windows(&mut self, window: u64, all: bool) {
+        if all {
+            self.touched = (0..self.publishers.len()).collect();
+        }
+        let now = self.started.elapsed().as_nanos() as u64;
+        let touched = std::mem::take(&mut self.touched);
+        for &number in &touched {
+            let publisher = &mut self.publishers[number];
+            publisher.is_touched = false;
+            let copied = publisher.copies.checked_div(self.load.copies());
+            let done = match (copied, self.load.qos) {
+                (Some(copied), QoS::AtMostOnce) => copied,
+                (Some(copied), _) => copied.min(publisher.acknowledged),
+                (None, QoS::AtMostOnce) => publisher.sent,
+                (None, _) => publisher.acknowledged,
+            };
+            let room = window.saturating_sub(publisher.sent - done);
+            // Not one by one: what comes in batches is not to leave in single messages.
+            for _ in 0..if room * 2 < window { 0 } else { room } {
+                self.publish(number, now);
+            }
+        }
+        self.touched = touched;
+        self.touched.clear();
+    }
+
+    fn publish(&mut self, number: usize, at_ns: u64) {
+        let publisher = &mut self.publishers[number];
+        let packet_id = (publisher.sent % 65_535 + 1) as u16;
+        publisher.sent += 1;
+        if self.load.pattern == Pattern::Nobody {
+            publisher.sent_at.push_back(at_ns);
+        }
+        self.payload[..4].copy_from_slice(&(number as u32).to_be_bytes());
+        self.payload[4..MARK_BYTES].copy_from_slice(&at_ns.to_be_bytes());
+        let output = self.links[number].output();
+        if output.is_empty() {
+            self.dirty.push(number);
+        }
+        let header = PublishHeader { dup: false, qos: self.load.qos, retain: false, packet_id };
+        encode_publish(output, header, &publisher.topic, &[], &self.payload);
+    }
+
+    fn flush(&mut self) -> anyhow::Result<()> {
+        let mut kept = 0;
+        for at in 0..self.dirty.len() {
+            let number = self.dirty[at];
+            if !self.links[number].flush()? {
+                self.dirty[kept] = number;
+                kept += 1;
+            }
+        }
+        self.dirty.truncate(kept);
         Ok(())
     }
-}
 
-impl End {
-    /// One write. What the socket does not take now it takes in the next turn.
-    fn flush(&mut self) -> io::Result<()> {
-        if self.output.is_empty() {
-            return Ok(());
-        }
-        match self.stream.write(&self.output) {
-            Ok(count) => drop(self.output.drain(..count)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
+    /// Takes what has come on a link: counts, and answers.
+    fn read(&mut self, number: usize, buffer: &mut [u8], now_ns: u64) -> anyhow::Result<()> {
+        let Traffic { links, publishers, touched, dirty, latency, delivered, load, .. } = self;
+        let had_output = !links[number].output().is_empty();
+        let mut touch = |publisher: &mut Publisher, number: usize| {
+            if !publisher.is_touched {
+                publisher.is_touched = true;
+                touched.push(number);
+            }
+        };
+        links[number].read(buffer, |first, body, answer| match first >> 4 {
+            // PUBLISH
+            3 => {
+                let topic = 2 + usize::from(u16::from_be_bytes([body[0], body[1]]));
+                let qos = first >> 1 & 3;
+                if qos > 0 {
+                    let kind = if qos == 1 { 0x40 } else { 0x50 };
+                    answer.extend_from_slice(&[kind, 2, body[topic], body[topic + 1]]);
+                }
+                let Some((mark, _)) = body[topic + if qos > 0 { 2 } else { 0 }..].split_first_chunk::<MARK_BYTES>() else { return };
+                let from = u32::from_be_bytes([mark[0], mark[1], mark[2], mark[3]]) as usize;
+                let sent = u64::from_be_bytes([mark[4], mark[5], mark[6], mark[7], mark[8], mark[9], mark[10], mark[11]]);
+                if let Some(publisher) = publishers.get_mut(from) {
+                    publisher.copies += 1;
+                    *delivered += 1;
+                    latency.saturating_record(now_ns.saturating_sub(sent));
+                    touch(publisher, from);
+                }
+            }
+            // PUBACK, PUBCOMP
+            4 | 7 => {
+                let publisher = &mut publishers[number];
+                publisher.acknowledged += 1;
+                if load.pattern == Pattern::Nobody {
+                    *delivered += 1;
+                    let sent = publisher.sent_at.pop_front().unwrap_or(now_ns);
+                    latency.saturating_record(now_ns.saturating_sub(sent));
+                }
+                touch(publisher, number);
+            }
+            // PUBREC, PUBREL
+            5 => answer.extend_from_slice(&[0x62, 2, body[0], body[1]]),
+            6 => answer.extend_from_slice(&[0x70, 2, body[0], body[1]]),
+            _ => {}
+        })?;
+        if !had_output && !links[number].output().is_empty() {
+            dirty.push(number);
         }
         Ok(())
     }
-}
-
-fn topic(pair: usize) -> String {
-    format!("bench/{pair}")
-}
-
-/// User and system time of a process, from `/proc/<pid>/stat`, fields 14 and 15 in ticks of 10 ms.
-fn cpu_time(pid: Option<u32>) -> anyhow::Result<Duration> {
-    let Some(pid) = pid else { return Ok(Duration::ZERO) };
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).context("the broker is gone")?;
-    let behind_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let ticks: u64 = behind_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-    Ok(Duration::from_millis(ticks * 10))
 }

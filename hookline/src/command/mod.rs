@@ -1,5 +1,6 @@
 //! The command line.
 
+mod bench;
 mod configuration;
 mod ctl;
 mod dead_letter;
@@ -50,6 +51,8 @@ enum Command {
     /// Subscribe, and print the messages that come
     #[command(disable_help_flag = true)]
     Sub(subscribe::Arguments),
+    /// Load a broker that runs, and measure it
+    Bench(bench::Arguments),
     /// Try rules: on events of your own, and on what was recorded
     Rule(rule::Arguments),
     /// What a running broker does: its rules with their last errors, its actions with their accounts
@@ -112,6 +115,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Check(arguments) => check(arguments.sources()),
         Command::Pub(arguments) => publish::run(arguments),
         Command::Sub(arguments) => subscribe::run(arguments),
+        Command::Bench(arguments) => bench::run(arguments),
         Command::Rule(arguments) => rule::run(arguments),
         Command::Ctl(arguments) => Ok(ctl::run(arguments)),
         Command::Store(arguments) => Ok(store::run(arguments)),

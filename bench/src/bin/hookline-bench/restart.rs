@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
+use hookline_bench::resident_bytes;
 use hookline_mqtt::client::{Client, Options};
 use hookline_mqtt::{Properties, QoS, Version};
 
@@ -183,9 +184,7 @@ impl Process {
     }
 
     fn resident_bytes(&self) -> anyhow::Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-        Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
+        resident_bytes(self.child.id())
     }
 }
 
