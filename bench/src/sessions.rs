@@ -1,6 +1,7 @@
 //! Clients that come, stay and go: what a connect costs, what a connection weighs that does nothing, what a short session costs.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use hookline_mqtt::QoS;
@@ -12,6 +13,8 @@ use crate::process::{cpu_time, resident_bytes};
 
 /// Clients at a time of those that do the same step.
 const WAVE: usize = 100;
+/// Clients that come before what is measured.
+const WARM_UP: usize = 1000;
 /// What the broker gets to come to rest in.
 const REST: Duration = Duration::from_millis(500);
 
@@ -25,32 +28,52 @@ pub struct Idle {
     pub bytes_each: Option<f64>,
 }
 
-/// Connects so many clients, each with a subscription of its own.
+/// Connects so many clients, each with a subscription of its own, after some that do not count: a broker that has served nobody yet
+/// has much of its program still on disk.
 pub fn idle(address: SocketAddr, login: &Login, pid: Option<u32>, connections: usize) -> anyhow::Result<Idle> {
+    let first = connect_subscribed(address, login, 0..WARM_UP)?;
+    std::thread::sleep(REST);
     let before = pid.map(resident_bytes).transpose()?;
     let cpu = pid.map(cpu_time).transpose()?;
     let began = Instant::now();
-    let mut links = Vec::with_capacity(connections);
-    while links.len() < connections {
-        let wave = links.len()..(links.len() + WAVE).min(connections);
-        let start = wave.start;
-        for number in wave {
+    let mut links = connect(address, login, WARM_UP..WARM_UP + connections)?;
+    let elapsed = began.elapsed();
+    let connect_cpu = pid.map(cpu_time).transpose()?.zip(cpu).map(|(now, before)| now - before);
+    subscribe(&mut links, WARM_UP)?;
+    std::thread::sleep(REST);
+    let after = pid.map(resident_bytes).transpose()?;
+    let bytes_each = after.zip(before).map(|(after, before)| after.saturating_sub(before) as f64 / connections as f64);
+    drop(first);
+    Ok(Idle { elapsed, connect_cpu, bytes_each })
+}
+
+fn connect_subscribed(address: SocketAddr, login: &Login, numbers: Range<usize>) -> anyhow::Result<Vec<Link>> {
+    let first = numbers.start;
+    let mut links = connect(address, login, numbers)?;
+    subscribe(&mut links, first)?;
+    Ok(links)
+}
+
+fn connect(address: SocketAddr, login: &Login, numbers: Range<usize>) -> anyhow::Result<Vec<Link>> {
+    let mut links = Vec::with_capacity(numbers.len());
+    for first in numbers.clone().step_by(WAVE) {
+        let start = links.len();
+        for number in first..(first + WAVE).min(numbers.end) {
             links.push(Link::open(address, &login.connect(&format!("idle-{number}")))?);
         }
         for link in &mut links[start..] {
             link.accepted()?;
         }
     }
-    let elapsed = began.elapsed();
-    let connect_cpu = pid.map(cpu_time).transpose()?.zip(cpu).map(|(now, before)| now - before);
+    Ok(links)
+}
+
+fn subscribe(links: &mut [Link], first: usize) -> anyhow::Result<()> {
     for (number, link) in links.iter_mut().enumerate() {
-        link.ask_for(&[&format!("idle/{number}")], QoS::AtMostOnce)?;
+        link.ask_for(&[&format!("idle/{}", first + number)], QoS::AtMostOnce)?;
         link.subscribed(1)?;
     }
-    std::thread::sleep(REST);
-    let after = pid.map(resident_bytes).transpose()?;
-    let bytes_each = after.zip(before).map(|(after, before)| after.saturating_sub(before) as f64 / connections as f64);
-    Ok(Idle { elapsed, connect_cpu, bytes_each })
+    Ok(())
 }
 
 /// What short sessions cost.
@@ -64,6 +87,8 @@ pub struct Churn {
 
 /// So many clients connect, subscribe, publish one message at QoS 1, receive it, and leave.
 pub fn churn(address: SocketAddr, login: &Login, pid: Option<u32>, sessions: usize) -> anyhow::Result<Churn> {
+    drop(connect_subscribed(address, login, 0..WARM_UP)?);
+    std::thread::sleep(REST);
     let cpu = pid.map(cpu_time).transpose()?;
     let began = Instant::now();
     let mut buffer = vec![0; 4096];

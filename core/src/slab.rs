@@ -24,43 +24,59 @@ struct Place<T> {
     value: Option<T>,
 }
 
+/// Places that are allocated together: so growth moves nothing, and costs no more than what it adds.
+const CHUNK: usize = 64;
+
 /// The table.
 #[derive(Debug)]
 pub(crate) struct Slab<T> {
-    places: Vec<Place<T>>,
+    /// All but the last are full.
+    chunks: Vec<Vec<Place<T>>>,
     free: Vec<u32>,
 }
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Self { places: Vec::new(), free: Vec::new() }
+        Self { chunks: Vec::new(), free: Vec::new() }
     }
 }
 
 impl<T> Slab<T> {
     /// Puts a value in; `make` is told its key.
     pub(crate) fn insert_with(&mut self, make: impl FnOnce(Key) -> T) -> Key {
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.places.push(Place { generation: 0, value: None });
-            (self.places.len() - 1) as u32
-        });
-        let place = &mut self.places[index as usize];
+        let index = self.free.pop().unwrap_or_else(|| self.add_place());
+        let place = &mut self.chunks[index as usize / CHUNK][index as usize % CHUNK];
         let key = Key { index, generation: place.generation };
         place.value = Some(make(key));
         key
     }
 
+    fn add_place(&mut self) -> u32 {
+        let index = self.places();
+        if index.is_multiple_of(CHUNK) {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        self.chunks[index / CHUNK].push(Place { generation: 0, value: None });
+        index as u32
+    }
+
     pub(crate) fn get(&self, key: Key) -> Option<&T> {
-        self.places.get(key.index as usize).filter(|place| place.generation == key.generation)?.value.as_ref()
+        let place = self.chunks.get(key.index as usize / CHUNK)?.get(key.index as usize % CHUNK)?;
+        if place.generation == key.generation { place.value.as_ref() } else { None }
+    }
+
+    fn place_mut(&mut self, key: Key) -> Option<&mut Place<T>> {
+        let place = self.chunks.get_mut(key.index as usize / CHUNK)?.get_mut(key.index as usize % CHUNK)?;
+        (place.generation == key.generation).then_some(place)
     }
 
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
-        self.places.get_mut(key.index as usize).filter(|place| place.generation == key.generation)?.value.as_mut()
+        self.place_mut(key)?.value.as_mut()
     }
 
     /// Takes a value out; its key finds nothing from now on.
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
-        let place = self.places.get_mut(key.index as usize).filter(|place| place.generation == key.generation)?;
+        let place = self.place_mut(key)?;
         let value = place.value.take()?;
         place.generation = place.generation.wrapping_add(1);
         self.free.push(key.index);
@@ -69,24 +85,26 @@ impl<T> Slab<T> {
 
     /// How many values there are.
     pub(crate) fn len(&self) -> usize {
-        self.places.len() - self.free.len()
+        self.places() - self.free.len()
     }
 
     /// The values in `count` places from the place `from` on, with their keys; for who looks at all of them, some at a time.
     pub(crate) fn part(&self, from: usize, count: usize) -> impl Iterator<Item = (Key, &T)> {
-        let places = self.places.iter().enumerate().skip(from).take(count);
-        places.filter_map(|(index, place)| Some((Key { index: index as u32, generation: place.generation }, place.value.as_ref()?)))
+        let indices = from..from.saturating_add(count).min(self.places());
+        indices.filter_map(|index| {
+            let place = &self.chunks[index / CHUNK][index % CHUNK];
+            Some((Key { index: index as u32, generation: place.generation }, place.value.as_ref()?))
+        })
     }
 
     /// How many places there are, with a value or without.
     pub(crate) fn places(&self) -> usize {
-        self.places.len()
+        self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
     }
 
     /// The keys of all values.
     pub(crate) fn keys(&self) -> Vec<Key> {
-        let occupied = self.places.iter().enumerate().filter(|(_, place)| place.value.is_some());
-        occupied.map(|(index, place)| Key { index: index as u32, generation: place.generation }).collect()
+        self.part(0, usize::MAX).map(|(key, _)| key).collect()
     }
 }
 
@@ -103,5 +121,17 @@ mod tests {
         assert_eq!(second.index, first.index);
         assert_eq!((slab.get(first), slab.get(second)), (None, Some(&"b")));
         assert_eq!(Key::from_u64(second.to_u64()), second);
+    }
+
+    #[test]
+    fn many_chunks_are_one_table() {
+        let mut slab = Slab::default();
+        let keys: Vec<Key> = (0..3 * CHUNK + 5).map(|number| slab.insert_with(|_| number)).collect();
+        assert!(keys.iter().enumerate().all(|(number, key)| slab.get(*key) == Some(&number)));
+        slab.remove(keys[CHUNK]);
+        assert_eq!((slab.len(), slab.places()), (keys.len() - 1, keys.len()));
+        let part: Vec<usize> = slab.part(CHUNK - 1, 3).map(|(_, number)| *number).collect();
+        assert_eq!(part, [CHUNK - 1, CHUNK + 1]);
+        assert_eq!(slab.keys().len(), slab.len());
     }
 }

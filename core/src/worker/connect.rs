@@ -149,7 +149,7 @@ impl Worker {
             scans: VecDeque::new(),
             checks_deliveries: false,
             takeovers: (self.now, 0),
-            will: mounted_will(new),
+            will: mounted_will(new).map(Box::new),
             will_at: None,
             expires_at: None,
         };
@@ -170,7 +170,7 @@ impl Worker {
         let now_ms = clock::now_ms();
         // The time away does not count.
         resident.session.received.values_mut().for_each(|since| *since = now_ms);
-        resident.will = mounted_will(new);
+        resident.will = mounted_will(new).map(Box::new);
         resident.will_at = None;
         resident.expires_at = None;
         if let Outbox::Durable { state, queue, ahead, maybe_sent_below, .. } = &mut resident.outbox {
@@ -182,7 +182,7 @@ impl Worker {
             state.disconnected_at_ms = 0;
             state.expiry_secs = new.client.session_expiry_secs;
             queue.set_bounds(session_bounds(&new.zone.limits));
-            self.batch.put_session(&new.client.client_id, state.encode(&new.client, resident.will.as_ref()));
+            self.batch.put_session(&new.client.client_id, state.encode(&new.client, resident.will.as_deref()));
         }
         if changes_routes {
             self.enter_all_routes(session);

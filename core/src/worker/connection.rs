@@ -85,7 +85,7 @@ pub(super) struct Connection {
     pub(super) exchange: Option<Box<Exchange>>,
     limits: Option<Box<Limits>>,
     /// Why it ends, once what is in `output` has been written.
-    pub(super) ending: Option<End>,
+    pub(super) ending: Option<Box<End>>,
     pub(super) _permit: ConnectionPermit,
 }
 
@@ -118,6 +118,10 @@ impl End {
 const LINGER: Duration = Duration::from_secs(5);
 /// Memory that a connection keeps for its next packets; what is larger goes back.
 const BUFFER_KEPT: usize = 4 << 10;
+/// A buffer that has become larger is not used by others.
+const BUFFER_POOLED: usize = 64 << 10;
+/// Buffers that wait to be used.
+const BUFFERS_MAX: usize = 256;
 /// Written bytes that stay in front of those that wait, until it is worthwhile to move these.
 const WRITTEN_KEPT: usize = 64 << 10;
 /// The type of a PUBLISH packet.
@@ -230,9 +234,6 @@ impl Connection {
         }
         self.written = 0;
         self.output.clear();
-        if self.output.capacity() > BUFFER_KEPT {
-            self.output = Vec::new();
-        }
         match self.transport.flush() {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
@@ -453,6 +454,9 @@ impl Worker {
     /// Appends a packet to the output of a connection.
     pub(super) fn send_with(&mut self, key: Key, encode: impl FnOnce(&mut Vec<u8>, Version)) {
         if let Some(connection) = self.connections.get_mut(key).filter(|connection| connection.ending.is_none()) {
+            if connection.output.capacity() == 0 {
+                connection.output = self.buffers.pop().unwrap_or_default();
+            }
             let (version, before) = (connection.version, connection.output.len());
             encode(&mut connection.output, version);
             if let Some(first) = connection.output.get(before) {
@@ -504,6 +508,10 @@ impl Worker {
             match result {
                 Ok(true) if connection.ending.is_some() => self.hang_up(key),
                 Ok(true) => {
+                    let buffer = std::mem::take(&mut connection.output);
+                    if buffer.capacity() <= BUFFER_POOLED && self.buffers.len() < BUFFERS_MAX {
+                        self.buffers.push(buffer);
+                    }
                     let session = std::mem::take(&mut connection.held_back).then_some(connection.session);
                     self.update_interest(key);
                     if let Some(session) = session {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use hookline_mqtt::packet::{Ack, AckKind, PublishHeader, encode_publish, publish_len};
 use hookline_mqtt::{Properties, PropertyId, QoS, ReasonCode, Version};
-use hookline_schemas::Message;
 use hookline_schemas::config::{DefaultPriority, Mqtt};
 use hookline_schemas::event::{About, DropReason, HookPoint};
+use hookline_schemas::{Message, MessageId};
 use smallvec::SmallVec;
 
 use super::connection::Connection;
@@ -66,7 +66,7 @@ impl Worker {
             // What was kept for a session that was away goes in the order of its queue.
             let kept = matches!((&resident.outbox, position), (Outbox::Durable { queue, .. }, Some(position)) if queue.holds(position));
             if !kept {
-                return self.deliver_qos0(target.session, message, flags, target.identifiers.clone());
+                return self.deliver_qos0(target.session, message, flags, &target.identifiers);
             }
             return self.pump(target.session);
         }
@@ -90,7 +90,7 @@ impl Worker {
     }
 
     /// QoS 0: now, or never.
-    pub(super) fn deliver_qos0(&mut self, session: Key, message: &Arc<Message>, flags: u8, identifiers: SmallVec<[u32; 2]>) {
+    pub(super) fn deliver_qos0(&mut self, session: Key, message: &Arc<Message>, flags: u8, identifiers: &[u32]) {
         let connection = self.sessions.get(session).and_then(|resident| resident.connection);
         let takes = |key: &Key| self.connections.get(*key).is_some_and(|c| c.backlog() < c.zone.limits.output_bytes_max);
         let Some(key) = connection.filter(takes) else { return self.drop_delivery(session, message, DropReason::QoS0) };
@@ -190,7 +190,7 @@ impl Worker {
         let Some(resident) = self.sessions.get_mut(session) else { return };
         let packet_id = resident.session.inflight.next_packet_id();
         let header = header(&message, qos, flags, packet_id, dup || flags & flags::REPEATED != 0);
-        if !self.send_publish(key, session, &message, header, identifiers) {
+        if !self.send_publish(key, session, &message, header, identifiers.as_deref()) {
             return self.give_up(session, &message, bytes, DropReason::TooLarge);
         }
         let Some(resident) = self.sessions.get_mut(session) else { return };
@@ -240,45 +240,44 @@ impl Worker {
         session: Key,
         message: &Arc<Message>,
         header: PublishHeader,
-        identifiers: Option<SmallVec<[u32; 2]>>,
+        identifiers: Option<&[u32]>,
     ) -> bool {
         let Some(connection) = self.connections.get_mut(key) else { return true };
         // The client knows its topics without the mountpoint.
-        let name = message.topic.strip_prefix(&*connection.client.mountpoint).unwrap_or(&message.topic);
+        let name = without_mountpoint(&message.topic, &connection.client.mountpoint);
         let mut topic = name;
-        let mut bytes = Vec::new();
-        let mut new_alias = None;
+        let mut properties = Vec::new();
         if connection.version == Version::V5 {
-            let identifiers = identifiers.unwrap_or_else(|| match self.sessions.get(session) {
-                Some(resident) => resident.session.identifiers(&message.topic).collect(),
-                None => SmallVec::new(),
-            });
-            let mut properties = outgoing_properties(message, &identifiers);
-            match connection.alias_out(name) {
-                Alias::None => {}
-                Alias::Known(alias) => {
-                    topic = "";
-                    properties.push_number(PropertyId::TopicAlias, alias.into());
-                }
-                Alias::New(alias) => {
-                    new_alias = Some(alias);
-                    properties.push_number(PropertyId::TopicAlias, alias.into());
-                }
+            let resident = self.sessions.get(session).filter(|_| identifiers.is_none());
+            let known = resident.map(|resident| resident.session.identifiers(&message.topic).collect::<SmallVec<[u32; 2]>>());
+            let mut outgoing = outgoing_properties(message, identifiers.or(known.as_deref()).unwrap_or_default());
+            let alias = connection.alias_out(name);
+            if let Alias::Known(alias) | Alias::New(alias) = alias {
+                outgoing.push_number(PropertyId::TopicAlias, alias.into());
             }
-            properties.encode(&mut bytes);
-        }
-        let properties = bytes;
-        if publish_len(header, topic, &properties, &message.payload) > connection.packet_bytes_max {
-            return false;
-        }
-        if let Some(alias) = new_alias {
-            connection.aliases_out.insert(name.into(), alias);
+            if matches!(alias, Alias::Known(_)) {
+                topic = "";
+            }
+            outgoing.encode(&mut properties);
+            if publish_len(header, topic, &properties, &message.payload) > connection.packet_bytes_max {
+                return false;
+            }
+            if let Alias::New(alias) = alias {
+                connection.aliases_out.insert(name.into(), alias);
+            }
         }
         let by_qos = [&self.counters.sent_qos0, &self.counters.sent_qos1, &self.counters.sent_qos2];
         Counters::count(by_qos[header.qos as usize]);
         Counters::count(&self.counters.sent);
         let client = self.shared.hooks.wants(HookPoint::MessageDelivered).then(|| Arc::clone(&connection.client));
-        self.send_with(key, |out, _| encode_publish(out, header, topic, &properties, &message.payload));
+        // What has no properties and no mountpoint is the same for all.
+        if properties.is_empty() && name.len() == message.topic.len() {
+            let mut encoded = std::mem::take(&mut self.encoded);
+            self.send_with(key, |out, _| encoded.write(out, message, header));
+            self.encoded = encoded;
+        } else {
+            self.send_with(key, |out, _| encode_publish(out, header, topic, &properties, &message.payload));
+        }
         if let Some(client) = client {
             let mut delivered = (**message).clone();
             delivered.qos = header.qos;
@@ -336,7 +335,37 @@ impl Worker {
     }
 }
 
+/// A PUBLISH before version 5, as it was written last: a message for many is encoded once.
+#[derive(Debug, Default)]
+pub(super) struct Encoded {
+    /// The message, and how it was sent, without the packet identifier.
+    of: Option<(MessageId, PublishHeader)>,
+    /// Empty until the second time: most messages go to one subscriber.
+    packet: Vec<u8>,
+}
+
+impl Encoded {
+    fn write(&mut self, out: &mut Vec<u8>, message: &Message, header: PublishHeader) {
+        let of = Some((message.id, PublishHeader { packet_id: 0, ..header }));
+        if self.of != of {
+            self.of = of;
+            self.packet.clear();
+            return encode_publish(out, header, &message.topic, &[], &message.payload);
+        }
+        if self.packet.is_empty() {
+            encode_publish(&mut self.packet, header, &message.topic, &[], &message.payload);
+        }
+        let start = out.len();
+        out.extend_from_slice(&self.packet);
+        if header.qos > QoS::AtMostOnce {
+            let at = start + self.packet.len() - message.payload.len() - 2;
+            out[at..at + 2].copy_from_slice(&header.packet_id.to_be_bytes());
+        }
+    }
+}
+
 /// What stands for a topic in a PUBLISH to a client.
+#[derive(Clone, Copy)]
 enum Alias {
     None,
     /// The client knows it.
@@ -368,6 +397,14 @@ fn priority(limits: &Mqtt, topic: &str) -> u16 {
         DefaultPriority::Highest => u16::from(u8::MAX) + 1,
     };
     limits.mqueue_priorities.get(topic).map_or(default, |priority| u16::from(*priority))
+}
+
+/// Mostly there is none. An empty one is not compared: where it points is no memory, and looking there is slow.
+fn without_mountpoint<'a>(topic: &'a str, mountpoint: &str) -> &'a str {
+    if mountpoint.is_empty() {
+        return topic;
+    }
+    topic.strip_prefix(mountpoint).unwrap_or(topic)
 }
 
 /// The header of a message for a subscription with those flags.

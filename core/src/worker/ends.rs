@@ -20,7 +20,7 @@ impl Worker {
     /// Ends a connection: its session goes on without it, or ends, too. The socket is closed once its output is written.
     pub(super) fn end(&mut self, key: Key, end: End) {
         let Some(connection) = self.connections.get_mut(key).filter(|connection| connection.ending.is_none()) else { return };
-        connection.ending = Some(end.clone());
+        connection.ending = Some(Box::new(end.clone()));
         let client = Arc::clone(&connection.client);
         let session = connection.session;
         self.forget_awaiting(key);
@@ -61,7 +61,7 @@ impl Worker {
             return self.terminate(session, "normal");
         }
         if let Outbox::Durable { state, .. } = &resident.outbox {
-            self.batch.put_session(&client.client_id, state.encode(client, resident.will.as_ref()));
+            self.batch.put_session(&client.client_id, state.encode(client, resident.will.as_deref()));
         }
         resident.expires_at = (expiry_secs != u32::MAX).then(|| now + Duration::from_secs(expiry_secs.into()));
         let delay_secs = resident.will.as_ref().and_then(|will| will.properties.number(PropertyId::WillDelayInterval)).unwrap_or(0);
@@ -86,7 +86,7 @@ impl Worker {
             let client = &resident.session.client;
             self.batch.put_session(&client.client_id, state.encode(client, None));
         }
-        let message = self.will_message(session, will);
+        let message = self.will_message(session, *will);
         self.internal.extend(message);
     }
 

@@ -60,6 +60,7 @@ use crate::zone::{Zone, Zones};
 use crate::{HashMap, HashSet};
 use connection::Connection;
 use deferred::{Deferred, Pending};
+use deliver::Encoded;
 use publish::Admission;
 use timers::Timers;
 
@@ -118,7 +119,7 @@ pub(crate) struct Resident {
     checks_deliveries: bool,
     /// Takeovers: when the current second began, and how many there were since.
     takeovers: (Instant, u32),
-    will: Option<Will>,
+    will: Option<Box<Will>>,
     /// When a delayed will is due, or the session ends; only without a connection.
     will_at: Option<Instant>,
     expires_at: Option<Instant>,
@@ -165,6 +166,10 @@ pub(crate) struct Worker {
     awaiting: Vec<Key>,
     /// Connections with bytes to write, or to be closed, at the end of the turn.
     dirty: Vec<Key>,
+    /// Buffers for what connections write: one that has nothing to write has none.
+    buffers: Vec<Vec<u8>>,
+    /// The message that was encoded last.
+    encoded: Encoded,
     /// Connections whose transport has more than its socket shows.
     more: Vec<Key>,
     /// Sessions with retained messages to get.
@@ -230,6 +235,8 @@ impl Worker {
             pending: VecDeque::new(),
             awaiting: Vec::new(),
             dirty: Vec::new(),
+            buffers: Vec::new(),
+            encoded: Encoded::default(),
             more: Vec::new(),
             scanning: VecDeque::new(),
             delayed: std::collections::BTreeSet::new(),

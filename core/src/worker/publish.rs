@@ -200,6 +200,9 @@ impl Worker {
 
     /// Lets a message through the gate, where there is one: it may come out changed, or not at all.
     fn pass_gate(&mut self, mut message: Message, targets: Arc<Targets>, publisher: Option<Publisher>) -> Option<(Message, Arc<Targets>)> {
+        if self.shared.hooks.gate().is_none() {
+            return Some((message, targets));
+        }
         let shared = Arc::clone(&self.shared);
         let Some(gate) = shared.hooks.gate() else { return Some((message, targets)) };
         let mut outcome = std::mem::take(&mut self.outcome);

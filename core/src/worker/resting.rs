@@ -192,7 +192,7 @@ impl Worker {
             scans: VecDeque::new(),
             checks_deliveries: false,
             takeovers: (self.now, 0),
-            will: place.will,
+            will: place.will.map(Box::new),
             will_at,
             expires_at,
         };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hookline_mqtt::QoS;
 use hookline_schemas::event::DropReason;
 use hookline_schemas::{Message, MessageId};
+use smallvec::SmallVec;
 
 use super::deferred::Deferred;
 use super::{Outbox, Worker};
@@ -130,9 +131,9 @@ impl Worker {
         let mut stored = false;
         for message in messages {
             let Some(resident) = self.sessions.get_mut(session) else { return };
-            let identifiers = resident.session.identifiers(&message.topic).collect();
+            let identifiers: SmallVec<[u32; 2]> = resident.session.identifiers(&message.topic).collect();
             if effective_qos(message.qos, flags) == QoS::AtMostOnce {
-                self.deliver_qos0(session, &message, flags, identifiers);
+                self.deliver_qos0(session, &message, flags, &identifiers);
                 continue;
             }
             match &mut resident.outbox {
