@@ -5,10 +5,10 @@ SHELL := /bin/bash
 CARGO_FLAGS := --release --workspace --locked
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: run build test unit check services fuzz torture simulate soak bench logins sinks schemas packaging clean help
+.PHONY: run build test unit check services fuzz torture simulate bench bench-check logins sinks schemas packaging clean help
 
 help:            ## Print this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 run: build       ## Build what is needed, and start the broker with its built-in configuration
 	@exec $(TARGET)/release/hookline serve
@@ -57,9 +57,17 @@ simulate: build  ## Run simulations of the broker with ever new seeds, until one
 	HOOKLINE_SEED=$$seed HOOKLINE_SEEDS=500 cargo test $(CARGO_FLAGS) --lib what_was_promised_holds -- --nocapture | grep -E "seed|again|message"; \
 	seed=$$((seed + 500)); done
 
-bench: build     ## Measure against mosquitto, side by side
-	@./setup test > /dev/null
-	@$(TARGET)/release/hookline-bench compare
+bench: build     ## Measure beside mosquitto, rumqttd and rmqttd (ROUNDS, 3, each), and how cost grows; half an hour
+	@peers=$$(./setup bench | tail -n 1); \
+	PATH="$$peers:$$PATH" $(TARGET)/release/hookline-bench compare --rounds $(or $(ROUNDS),3); \
+	$(TARGET)/release/hookline-bench growth | tee $(TARGET)/growth.csv; \
+	bench/plot $(TARGET)/growth.csv docs/growth.svg
+
+bench-check:     ## Count instructions for each part of the path, and compare them with those recorded
+	@./setup build
+	@command -v valgrind > /dev/null || ./setup bench-check
+	@cargo build $(CARGO_FLAGS) --examples
+	@bench/check
 
 logins: build    ## Measure how many clients log in a second (CLIENTS, 10000, each), by backend, with and without memory
 	@./setup test > /dev/null

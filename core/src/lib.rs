@@ -22,6 +22,9 @@ mod limiter;
 pub mod listener;
 /// What workers send each other.
 mod mailbox;
+/// What benches reach.
+#[doc(hidden)]
+pub mod measure;
 /// Counters.
 mod metrics;
 /// Looks at a running broker from outside of its workers.

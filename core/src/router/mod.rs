@@ -302,6 +302,12 @@ impl Router {
         }
     }
 
+    /// Whether anybody wants that topic.
+    pub(crate) fn is_wanted(&self, topic: &str) -> bool {
+        let (subscribers, groups) = self.interested(topic);
+        !subscribers.is_empty() || !groups.is_empty()
+    }
+
     /// Every subscription and group that matches.
     fn interested(&self, topic: &str) -> (Vec<Subscriber>, Vec<Arc<Group>>) {
         let (mut subscribers, mut groups) = (Vec::new(), Vec::new());

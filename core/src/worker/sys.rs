@@ -80,10 +80,10 @@ impl Worker {
     }
 
     /// The topic of an event, where somebody listens to it. A client identifier with a wildcard or a slash has none of its own.
-    fn client_topic(&mut self, client: &Client, event: &str) -> Option<String> {
+    fn client_topic(&self, client: &Client, event: &str) -> Option<String> {
         let id = client.client_id.replace(['+', '#', '/'], "_");
         let topic = format!("{SYS}brokers/{}/clients/{id}/{event}", self.shared.node);
-        let (_, targets) = self.routes.targets(&self.shared.router, &topic);
-        (!targets.is_empty()).then_some(topic)
+        // Not remembered: it comes up as often as this client does.
+        self.shared.router.is_wanted(&topic).then_some(topic)
     }
 }
