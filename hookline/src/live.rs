@@ -55,7 +55,7 @@ pub(crate) struct Live {
 }
 
 /// What a change has changed, by name. What it names was also restarted, where it did not run before.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub(crate) struct Changes {
     pub(crate) actions: Vec<String>,
     pub(crate) sources: Vec<String>,
@@ -177,7 +177,7 @@ impl Live {
         let waits_whole = is_low || crate::serve::check(&now).is_err();
         let mut changes = if waits_whole { Changes::default() } else { self.change_now(now).await? };
         let running = json(&self.config);
-        // What is left of "api" else is the address, which is told by its own name.
+        // What is left of "api" else is the address with its TLS, which are told by their own names.
         let waits = sections(&running, &accepted).into_iter().filter(|section| *section != "api" || waits_whole).map(str::to_owned);
         changes.restart = restart.into_iter().chain(waits).collect();
         changes.restart.sort_unstable();
@@ -193,6 +193,7 @@ impl Live {
         let mut parts: Vec<String> =
             sections(&old_json, new_json).into_iter().filter(|section| !CHANGEABLE.contains(section)).map(str::to_owned).collect();
         parts.extend((self.config.api.bind != new.api.bind).then(|| "api.bind".to_owned()));
+        parts.extend((self.config.api.tls != new.api.tls).then(|| "api.tls".to_owned()));
         parts
     }
 
@@ -332,10 +333,10 @@ pub(crate) fn asked_connectors(config: &Config) -> Vec<&str> {
     logins.chain(config.authorization.sources.iter().map(|source| source.connector.as_deref())).flatten().collect()
 }
 
-/// The configuration that runs, with what of another one can be changed while it does: the sections of [`CHANGEABLE`], but for the API's address.
+/// The configuration that runs, with what of another one can be changed while it does: the sections of [`CHANGEABLE`], but for the API's address and TLS.
 fn held_back(running: &Config, new: Config) -> Config {
     Config {
-        api: Api { bind: running.api.bind, ..new.api },
+        api: Api { bind: running.api.bind, tls: running.api.tls.clone(), ..new.api },
         connectors: new.connectors,
         actions: new.actions,
         sources: new.sources,

@@ -31,7 +31,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::access;
-use crate::api::{self, Api, FIRST, Logins, Publisher};
+use crate::api::{self, Api, FIRST, Logins, Network, Publisher};
 use crate::config::{self, Errors, Loaded, Secrets, Sources, Versions};
 use crate::live::{self, Extent, Live, Reloaded, Reloads, Wish};
 use crate::persistence::{self, Persistence, Subscribing};
@@ -104,7 +104,7 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
         let running = Arc::new(ArcSwap::from_pointee(live.running()));
         let (network, first) = open_api(&config, &origin, &logins).await?;
         let mut addresses = broker.addresses().to_vec();
-        addresses.extend(network.as_ref().and_then(|network| Some(("api".to_owned(), network.local_addr().ok()?))));
+        addresses.extend(network.as_ref().and_then(|network| Some(("api".to_owned(), network.listener.local_addr().ok()?))));
         let parts = api::Parts {
             store: Arc::clone(&store),
             running: Arc::clone(&running),
@@ -220,10 +220,11 @@ async fn have_changed(secrets: &mut Secrets) -> bool {
 
 /// Listens for the API over the network, where that is wanted; the password of the administrator that this start has made. A second broker with the
 /// built-in configuration goes without it.
-async fn open_api(config: &Config, origin: &str, logins: &Logins) -> anyhow::Result<(Option<TcpListener>, Option<String>)> {
+async fn open_api(config: &Config, origin: &str, logins: &Logins) -> anyhow::Result<(Option<Network>, Option<String>)> {
     let Some(bind) = config.api.bind else { return Ok((None, None)) };
-    let network = match TcpListener::bind(bind).await {
-        Ok(network) => network,
+    let tls = config.api.tls.as_ref().map(api::open_tls).transpose().map_err(anyhow::Error::msg)?;
+    let listener = match TcpListener::bind(bind).await {
+        Ok(listener) => listener,
         Err(error) if origin == config::BUILT_IN_NAME => {
             tracing::warn!(%bind, %error, "the API over the network has no place to listen; api.bind names another");
             return Ok((None, None));
@@ -233,7 +234,7 @@ async fn open_api(config: &Config, origin: &str, logins: &Logins) -> anyhow::Res
         }
     };
     let first = if config.api.keys.is_empty() { logins.first().map_err(|problem| anyhow::anyhow!("{problem}"))? } else { None };
-    Ok((Some(network), first))
+    Ok((Some(Network { listener, tls }), first))
 }
 
 /// Says where clients come in that have proven nothing.
@@ -440,7 +441,8 @@ fn greet(origin: &str, data_dir: &str, config: &Config, addresses: &[(String, So
     println!("\nHookline {} with {origin}", env!("CARGO_PKG_VERSION"));
     for (_, address) in addresses.iter().filter(|(name, _)| name == "api") {
         let what = if api::has_dashboard() { "dashboard" } else { "API      " };
-        println!("  {what} http://{address}  (API at /api/v5, metrics at /metrics)");
+        let scheme = if config.api.tls.is_some() { "https" } else { "http" };
+        println!("  {what} {scheme}://{address}  (API at /api/v5, metrics at /metrics)");
     }
     if let Some(password) = first {
         println!("            log in as {FIRST} with {password}; it is shown this once, `hookline ctl admins set {FIRST}` sets another");

@@ -6,11 +6,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use axum::extract::{ConnectInfo, Path, Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hookline_access::{hash, verify};
@@ -18,15 +17,17 @@ use hookline_core::store::Store;
 use hookline_schemas::config::{Api as Settings, ApiKey, PasswordHash, Role};
 use hookline_schemas::ports::{QueueError, StateStore};
 use parking_lot::Mutex;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
 use super::access::Done;
-use super::answer::Answer;
+use super::answer::{Answer, Noted};
 use super::audit::{Trace, Traced};
 use super::caller::{Caller, Peer};
-use super::{Code, Problem, Shared};
+use super::extract::{Json, Path};
+use super::{Code, Problem, Shared, network, openapi};
 
 /// Where people are in the store.
 const PREFIX: &[u8] = b"api/user/";
@@ -93,7 +94,8 @@ impl Drop for Waiting<'_> {
 
 /// What is wrong with the settings.
 pub(crate) fn check(settings: &Settings) -> Vec<String> {
-    let mut errors = Vec::new();
+    let tls = settings.tls.as_ref().and_then(|tls| network::open_tls(tls).err());
+    let mut errors: Vec<String> = tls.into_iter().collect();
     for (place, key) in settings.keys.iter().enumerate() {
         if key.key.is_empty() || key.key.len() > NAME_MAX || key.key.contains([':', '\n']) {
             errors.push(format!("api.keys[{place}].key: must have 1 to {NAME_MAX} bytes, and no colon among them"));
@@ -295,6 +297,30 @@ fn random() -> Result<String, Problem> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
+/// Who comes to a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Door {
+    /// Everybody.
+    Open,
+    /// Everybody, to log in.
+    Login,
+    /// Everybody where `metrics_open` says so.
+    Metrics,
+    /// Who has logged in, and whose role may.
+    Guarded,
+}
+
+/// Who comes to a path.
+pub(super) fn door(path: &str) -> Door {
+    match path {
+        "/metrics" | "/api/v5/prometheus/stats" => Door::Metrics,
+        "/api/v5/login" => Door::Login,
+        "/api/v5/status" => Door::Open,
+        _ if path.strip_prefix("/api/v5") == Some(openapi::PATH) => Door::Open,
+        _ => Door::Guarded,
+    }
+}
+
 /// Whether a role may do that.
 pub(super) fn may(role: Role, method: &Method, path: &str) -> bool {
     let looks = matches!(*method, Method::GET | Method::HEAD);
@@ -325,9 +351,11 @@ fn is_from_elsewhere(headers: &HeaderMap) -> bool {
 /// Lets requests through whose sender is known, and those that anybody may send. What they may, is decided behind it.
 pub(super) async fn guard(State(logins): State<Arc<Logins>>, mut request: Request, next: Next) -> Response {
     let whole = request.uri().path();
-    let metrics_open = logins.settings.load().metrics_open;
-    let is_open =
-        matches!(whole, "/api/v5/status" | "/api/v5/login") || metrics_open && matches!(whole, "/metrics" | "/api/v5/prometheus/stats");
+    let is_open = match door(whole) {
+        Door::Open | Door::Login => true,
+        Door::Metrics => logins.settings.load().metrics_open,
+        Door::Guarded => false,
+    };
     if !matches!(*request.method(), Method::GET | Method::HEAD) && is_from_elsewhere(request.headers()) {
         return Problem::new(Code::NotAllowed, "a page of another origin may not do that").into_response();
     }
@@ -384,14 +412,14 @@ pub(super) async fn delete_person(State(shared): State<Shared>, Path(name): Path
 }
 
 /// A name and password.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct Given {
     username: String,
     password: String,
 }
 
 /// A token, in the form that EMQX has.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Token {
     token: String,
     version: &'static str,
@@ -399,10 +427,7 @@ pub(super) struct Token {
 }
 
 /// POST /login
-pub(super) async fn post_login(
-    State(shared): State<Shared>,
-    Json(given): Json<Given>,
-) -> Result<(Extension<Person>, Json<Token>), Problem> {
+pub(super) async fn post_login(State(shared): State<Shared>, Json(given): Json<Given>) -> Result<Noted<Json<Token>, Person>, Problem> {
     let logins = &shared.logins;
     let changes = logins.changes.load(Ordering::SeqCst);
     let Some(person) = logins.prove(&given.username, &given.password).await? else {
@@ -415,18 +440,18 @@ pub(super) async fn post_login(
     tracing::info!(target: "audit", user = person.name, "has logged in to the API");
     let token = Token { token, version: env!("CARGO_PKG_VERSION"), role: person.role };
     // For the log of what was done.
-    Ok((Extension(person), Json(token)))
+    Ok(Noted(person, Json(token)))
 }
 
 /// A person, without what proves it.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct PersonInfo {
     pub(crate) username: String,
     pub(crate) role: Role,
 }
 
 /// A person that is added, or gets another password or role.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct NewPerson {
     pub(crate) username: String,
     pub(crate) password: String,

@@ -5,13 +5,18 @@ use std::net::SocketAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Tls;
+
 /// The API over the network: for monitoring, tools and people. Commands on the same machine reach the broker by the socket in its data folder, with or
 /// without this.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Api {
-    /// Where it listens, such as `127.0.0.1:18083`; without it, nowhere. It speaks plain HTTP: beyond this machine let a proxy that speaks TLS stand before it.
+    /// Where it listens, such as `127.0.0.1:18083`; without it, nowhere. Without `tls` it speaks plain HTTP, which is for this
+    /// machine only.
     pub bind: Option<SocketAddr>,
+    /// HTTPS at the same address, for the API and the dashboard. Clients that must show a certificate log in all the same.
+    pub tls: Option<Tls>,
     /// Whether `/metrics` and `/api/v5/prometheus/stats` are answered without a login.
     pub metrics_open: bool,
     /// Keys of programs, which come with HTTP basic authentication.
@@ -20,7 +25,7 @@ pub struct Api {
 
 impl Default for Api {
     fn default() -> Self {
-        Self { bind: None, metrics_open: true, keys: Vec::new() }
+        Self { bind: None, tls: None, metrics_open: true, keys: Vec::new() }
     }
 }
 
