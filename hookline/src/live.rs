@@ -15,7 +15,7 @@ use serde_json::Value as Json;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, Instant, sleep};
 
-use crate::api::{self, Logins, Running};
+use crate::api::{self, Directory, Logins, Running};
 use crate::persistence::Persistence;
 use crate::serve::{sink, source};
 
@@ -259,7 +259,8 @@ impl Live {
             self.parts.access.replace(prepared);
             (self.parts.renew_rights)();
         }
-        self.parts.logins.change(&new.api);
+        // What is checked by now can be opened.
+        self.parts.logins.change(&new.api, Directory::open(&new)?);
         self.config = new;
         for name in &changes.sources {
             if let Some(intake) = self.intakes.remove(name) {
@@ -330,7 +331,8 @@ pub(crate) fn asked_connectors(config: &Config) -> Vec<&str> {
     let logins = config.authentication.iter();
     let logins =
         logins.flat_map(|one| [one.connector.as_deref(), one.jwt.as_ref().and_then(|jwt| jwt.jwks.as_ref()).map(|jwks| &*jwks.connector)]);
-    logins.chain(config.authorization.sources.iter().map(|source| source.connector.as_deref())).flatten().collect()
+    let people = config.api.ldap.iter().map(|ldap| Some(&*ldap.connector));
+    logins.chain(config.authorization.sources.iter().map(|source| source.connector.as_deref())).chain(people).flatten().collect()
 }
 
 /// The configuration that runs, with what of another one can be changed while it does: the sections of [`CHANGEABLE`], but for the API's address and TLS.

@@ -31,7 +31,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::access;
-use crate::api::{self, Api, FIRST, Logins, Network, Publisher};
+use crate::api::{self, Api, Directory, FIRST, Logins, Network, Publisher};
 use crate::config::{self, Errors, Loaded, Secrets, Sources, Versions};
 use crate::live::{self, Extent, Live, Reloaded, Reloads, Wish};
 use crate::persistence::{self, Persistence, Subscribing};
@@ -86,7 +86,8 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
         let renew_rights: Arc<dyn Fn() + Send + Sync> = Arc::new(broker.renew_rights());
         let clients =
             api::Clients { access: Arc::clone(&access), users: BuiltIn::new(Arc::clone(&state)), renew_rights: Arc::clone(&renew_rights) };
-        let logins = Arc::new(Logins::new(Arc::clone(&state), &config.api));
+        let directory = Directory::open(&config).map_err(|errors| anyhow::anyhow!("{}", errors.join("\n")))?;
+        let logins = Arc::new(Logins::new(Arc::clone(&state), &config.api, directory));
         let parts = live::Parts {
             store: Arc::clone(&store),
             state,
@@ -275,6 +276,7 @@ pub(crate) fn check(config: &Config) -> Result<(), Errors> {
     errors.extend(access::check(config));
     errors.extend(persistence::check(config));
     errors.extend(api::check(&config.api));
+    errors.extend(Directory::open(config).err().unwrap_or_default());
     let targets: Targets = config.actions.iter().map(|(name, action)| (name.clone(), (QueueId(0), action.promise()))).collect();
     if let Err(problems) = Engine::new(&config.rules, &targets, None) {
         errors.extend(problems.iter().map(ToString::to_string));
