@@ -35,6 +35,7 @@ use crate::api::{self, Api, Directory, FIRST, Logins, Network, Publisher};
 use crate::config::{self, Errors, Loaded, Secrets, Sources, Versions};
 use crate::live::{self, Extent, Live, Reloaded, Reloads, Wish};
 use crate::persistence::{self, Persistence, Subscribing};
+use crate::trace::TraceSource;
 
 /// How long a clean end waits for the sinks to take what is left; the rest stays in the store.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
@@ -73,6 +74,8 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
         let engine = Arc::new(engine);
         let mut told: Vec<Arc<dyn Hook>> = vec![Arc::<Engine>::clone(&engine)];
         told.extend(recorder.as_ref().map(Recorder::hook));
+        let traces = TraceSource::new();
+        told.push(traces.hook());
         let prepared = access::prepare(&config, Arc::clone(&state)).map_err(|errors| anyhow::anyhow!("{}", errors.join("; ")))?;
         let access = Arc::new(Access::new(prepared));
         let persistence = Arc::new(Persistence::new());
@@ -83,6 +86,8 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
         let archive: Arc<dyn Archive> = Arc::<Persistence>::clone(&persistence);
         let hooks = Hooks::new(&config.node.name, told).behind(Arc::new(ingress)).guarded_by(Some(guard)).supplied_by(Some(archive));
         let broker = Broker::start(&config, opened, hooks.clone())?;
+        let traces =
+            Arc::new(traces.start(&config.node.data_dir, hooks.clone()).context("cannot make a folder for traces in the data folder")?);
         let renew_rights: Arc<dyn Fn() + Send + Sync> = Arc::new(broker.renew_rights());
         let clients =
             api::Clients { access: Arc::clone(&access), users: BuiltIn::new(Arc::clone(&state)), renew_rights: Arc::clone(&renew_rights) };
@@ -114,6 +119,7 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
             observer: broker.observer(),
             logins,
             publisher: Arc::new(Publisher::new(broker.door())),
+            traces: Arc::clone(&traces),
             versions: Versions::open(&sources, &origin, &config.node.data_dir),
         };
         let api = Api::start(&config.node.data_dir, network, parts);
@@ -156,6 +162,7 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
         live.stop_intakes().await;
         let totals = broker.totals();
         broker.stop().await;
+        traces.stop();
         persistence.stop().await;
         engine.keep();
         for stats in engine.stats() {

@@ -138,7 +138,9 @@ fn nobody_may_more_than_their_role_and_nobody_anything_without_login() {
         };
         let is_secret = ["/api/v5/configs", "/api/v5/audit"].iter().any(|secret| path.starts_with(secret));
         let is_of_people = ["/api/v5/users", "/api/v5/authentication", "/api/v5/authorization"].iter().any(|part| path.starts_with(part));
+        let is_of_traffic = ["/api/v5/trace/{name}/log", "/api/v5/trace/{name}/download"].contains(&path.as_str());
         match (method.as_str(), role) {
+            ("GET", _) if is_of_traffic => assert_eq!(role, "operator", "{path}"),
             ("GET", _) => assert_eq!(role, if is_secret { "administrator" } else { "viewer" }, "{method} {path}"),
             (_, "viewer") => panic!("a viewer may {method} {path}"),
             _ if is_secret || is_of_people => assert_eq!(role, "administrator", "{method} {path}"),
@@ -237,6 +239,7 @@ fn answers_are_as_the_document_says() {
             "/authorization/sources/built_in_database/rules/users/u",
             json!([{"permission": "allow", "action": "publish", "topic": "#"}]),
         ),
+        ("POST", "/trace", json!({"name": "u", "type": "topic", "topic": "#"})),
         ("POST", "/rules", json!({"name": "more", "sql": "SELECT * FROM \"more\"", "actions": ["lines"]})),
     ] {
         let answer = ask(&broker, method, &format!("/api/v5{path}"), &chief, &body.to_string());

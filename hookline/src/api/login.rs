@@ -368,11 +368,13 @@ pub(super) fn may(role: Role, method: &Method, path: &str) -> bool {
     // Items of the configuration; what stands below an item, such as a pause, runs it only.
     let is_item =
         is_below(&["/rules", "/actions", "/sources", "/connectors"]) && path.split('/').filter(|part| !part.is_empty()).count() <= 2;
+    // The payloads of others.
+    let is_of_traffic = is_below(&["/trace"]) && (path.ends_with("/log") || path.ends_with("/download"));
     match role {
         Role::Administrator => true,
         _ if is_secret => false,
         Role::Operator => looks || !is_guarded && !is_item,
-        Role::Viewer => looks,
+        Role::Viewer => looks && !is_of_traffic,
     }
 }
 

@@ -31,6 +31,7 @@ mod shapes;
 mod socket;
 pub(crate) mod sources;
 mod store;
+mod traces;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -47,6 +48,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::Versions;
 use crate::live::Reloads;
+use crate::trace::Traces;
 pub(crate) use access::Clients;
 pub(crate) use actions::is_paused;
 use answer::{Answer, Noted};
@@ -95,6 +97,7 @@ pub(crate) struct Parts {
     pub(crate) observer: Observer,
     pub(crate) logins: Arc<Logins>,
     pub(crate) publisher: Arc<Publisher>,
+    pub(crate) traces: Arc<Traces>,
     /// The file of the configuration, where there is one.
     pub(crate) versions: Option<Versions>,
 }
@@ -109,6 +112,7 @@ struct Shared {
     observer: Observer,
     logins: Arc<Logins>,
     publisher: Arc<Publisher>,
+    traces: Arc<Traces>,
     history: Arc<History>,
     configs: Option<Arc<Configs>>,
     /// Held by what reads or writes the whole store: one at a time.
@@ -124,13 +128,25 @@ impl Api {
             tracing::warn!(problem, "commands (hookline ctl, hookline store, hookline dlq) cannot reach this broker: it has no socket");
         });
         let stopping = Arc::new(AtomicBool::new(false));
-        let Parts { store, running, reloads, clients, observer, logins, publisher, versions } = parts;
+        let Parts { store, running, reloads, clients, observer, logins, publisher, traces, versions } = parts;
         let configs = versions.map(|versions| Arc::new(Configs::new(versions, reloads.clone())));
         let (whole_store, stopped_by) = (Arc::default(), Arc::clone(&stopping));
         let (stop, history) = (watch::Sender::new(false), Arc::<History>::default());
         let mut served = vec![tokio::spawn(history::run(Arc::clone(&history), observer.clone(), stop.subscribe()))];
-        let shared =
-            Shared { store, running, reloads, clients, observer, logins, publisher, history, configs, whole_store, stopping: stopped_by };
+        let shared = Shared {
+            store,
+            running,
+            reloads,
+            clients,
+            observer,
+            logins,
+            publisher,
+            traces,
+            history,
+            configs,
+            whole_store,
+            stopping: stopped_by,
+        };
         let mut file = None;
         if let Ok((listener, socket_file)) = listening {
             file = Some(socket_file);

@@ -1,12 +1,12 @@
 //! What there is below /api/v5, each with what the document of the API says of it: one line, and refusals that do not follow from the route itself.
 
 use aide::axum::ApiRouter;
-use aide::axum::routing::{delete_with, get_with, post_with};
+use aide::axum::routing::{delete_with, get_with, post_with, put_with};
 
 use super::openapi::{refuses, says};
 use super::{
     Shared, access, actions, audit, banned, configs, connectors, dead_letters, drops, history, listings, login, monitor, openapi,
-    prometheus, publish, reload, rule_metrics, rules, sources, store,
+    prometheus, publish, reload, rule_metrics, rules, sources, store, traces,
 };
 
 /// A change of the configuration that was not made: another version, another one of that name, or no file.
@@ -30,6 +30,16 @@ fn node() -> ApiRouter<Shared> {
         .api_route("/monitor", get_with(history::get, says("What there was, and rates: of the last day, or of the latest seconds")))
         .api_route("/alarms", get_with(monitor::get_alarms, says("Alarms that are active, or those that are over")))
         .api_route("/listeners", get_with(listings::get_listeners, says("Listeners with their connections")))
+        .api_route(
+            "/trace",
+            get_with(traces::get_all, says("Traces"))
+                .post_with(traces::post, refuses("Writes down what happens to a client, on a topic or from an address", &[409]))
+                .delete_with(traces::delete_all, says("Takes all traces away with their logs")),
+        )
+        .api_route("/trace/{name}", delete_with(traces::delete, says("Takes one away with its log")))
+        .api_route("/trace/{name}/stop", put_with(traces::put_stop, says("Ends one; its log stays")))
+        .api_route("/trace/{name}/log", get_with(traces::get_log, says("A part of its log")))
+        .api_route("/trace/{name}/download", get_with(traces::get_download, says("Its whole log: a JSON object in each line")))
         .api_route("/drops", get_with(drops::get, says("Dropped messages that were recorded: why, and whom they concern")))
         .api_route("/store", get_with(store::stats, says("The store")))
         .api_route("/store/queues", get_with(store::queues, says("Queues of sessions and actions with their accounts")))
