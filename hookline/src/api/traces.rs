@@ -251,7 +251,8 @@ pub(super) async fn delete(State(shared): State<Shared>, Path(name): Path<String
 
 /// PUT /trace/{name}/stop
 pub(super) async fn put_stop(State(shared): State<Shared>, Path(name): Path<String>) -> Answer<StoppedTrace> {
-    shared.traces.stop_one(&*known(&shared, &name)?);
+    let trace = known(&shared, &name)?;
+    shared.traces.stop_one(&trace);
     Ok(Json(StoppedTrace { name, enable: false }))
 }
 
