@@ -31,7 +31,7 @@ pub(crate) enum Unanswered {
 }
 
 /// What a backend was asked since the start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct BackendStats {
     /// Questions, those that were answered from memory included.
     pub asked: u64,

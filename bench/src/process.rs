@@ -25,5 +25,5 @@ pub fn raise_file_limit() {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let all = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
     // Where that is refused, connecting says so.
-    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, all);
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, all).ok();
 }

@@ -53,7 +53,7 @@ pub enum Banned {
 }
 
 /// Where a ban comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BanOrigin {
     /// It stands in the configuration, and only there can it be ended.

@@ -552,6 +552,8 @@ async function walk(browser, traffic) {
     await open(viewer, 'drops');
     await viewer.locator('h1', { hasText: 'Drops' }).waitFor();
     expected.length = 0;
+    await open(viewer, 'drops?q=lost/gauge-1');
+    await viewer.locator('td', { hasText: 'No subscribers' }).first().waitFor();
   });
   await looking.close();
   must(traffic.board.connected, 'the traffic has ended');

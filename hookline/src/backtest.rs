@@ -7,6 +7,7 @@ use hookline_core::store::{Recorded, SampleKey, Store};
 use hookline_rules::trial::{Trial, Tried};
 use hookline_rules::{EvalError, Statement};
 use hookline_schemas::Value;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What is looked at, and how far.
@@ -21,21 +22,21 @@ pub(crate) struct Range {
 }
 
 /// The answer of the HTTP API.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Answered {
     pub(crate) rows: Vec<TimedRow>,
     pub(crate) summary: Summary,
 }
 
 /// A row, and when it would have come.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct TimedRow {
     pub(crate) at: String,
     pub(crate) row: serde_json::Value,
 }
 
 /// What came of it.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Summary {
     /// Recorded events that were looked at.
     pub(crate) looked: u64,
@@ -60,7 +61,7 @@ pub(crate) struct Summary {
 }
 
 /// Something that could not be computed.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Failure {
     pub(crate) at: String,
     pub(crate) problem: String,

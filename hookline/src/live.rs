@@ -15,7 +15,7 @@ use serde_json::Value as Json;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, Instant, sleep};
 
-use crate::api::{self, Logins, Running};
+use crate::api::{self, Directory, Logins, Running};
 use crate::persistence::Persistence;
 use crate::serve::{sink, source};
 
@@ -55,7 +55,7 @@ pub(crate) struct Live {
 }
 
 /// What a change has changed, by name. What it names was also restarted, where it did not run before.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub(crate) struct Changes {
     pub(crate) actions: Vec<String>,
     pub(crate) sources: Vec<String>,
@@ -177,7 +177,7 @@ impl Live {
         let waits_whole = is_low || crate::serve::check(&now).is_err();
         let mut changes = if waits_whole { Changes::default() } else { self.change_now(now).await? };
         let running = json(&self.config);
-        // What is left of "api" else is the address, which is told by its own name.
+        // What is left of "api" else is the address with its TLS, which are told by their own names.
         let waits = sections(&running, &accepted).into_iter().filter(|section| *section != "api" || waits_whole).map(str::to_owned);
         changes.restart = restart.into_iter().chain(waits).collect();
         changes.restart.sort_unstable();
@@ -193,6 +193,7 @@ impl Live {
         let mut parts: Vec<String> =
             sections(&old_json, new_json).into_iter().filter(|section| !CHANGEABLE.contains(section)).map(str::to_owned).collect();
         parts.extend((self.config.api.bind != new.api.bind).then(|| "api.bind".to_owned()));
+        parts.extend((self.config.api.tls != new.api.tls).then(|| "api.tls".to_owned()));
         parts
     }
 
@@ -258,7 +259,8 @@ impl Live {
             self.parts.access.replace(prepared);
             (self.parts.renew_rights)();
         }
-        self.parts.logins.change(&new.api);
+        // What is checked by now can be opened.
+        self.parts.logins.change(&new.api, Directory::open(&new)?);
         self.config = new;
         for name in &changes.sources {
             if let Some(intake) = self.intakes.remove(name) {
@@ -329,13 +331,14 @@ pub(crate) fn asked_connectors(config: &Config) -> Vec<&str> {
     let logins = config.authentication.iter();
     let logins =
         logins.flat_map(|one| [one.connector.as_deref(), one.jwt.as_ref().and_then(|jwt| jwt.jwks.as_ref()).map(|jwks| &*jwks.connector)]);
-    logins.chain(config.authorization.sources.iter().map(|source| source.connector.as_deref())).flatten().collect()
+    let people = config.api.ldap.iter().map(|ldap| Some(&*ldap.connector));
+    logins.chain(config.authorization.sources.iter().map(|source| source.connector.as_deref())).chain(people).flatten().collect()
 }
 
-/// The configuration that runs, with what of another one can be changed while it does: the sections of [`CHANGEABLE`], but for the API's address.
+/// The configuration that runs, with what of another one can be changed while it does: the sections of [`CHANGEABLE`], but for the API's address and TLS.
 fn held_back(running: &Config, new: Config) -> Config {
     Config {
-        api: Api { bind: running.api.bind, ..new.api },
+        api: Api { bind: running.api.bind, tls: running.api.tls.clone(), ..new.api },
         connectors: new.connectors,
         actions: new.actions,
         sources: new.sources,

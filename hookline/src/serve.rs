@@ -31,10 +31,11 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::access;
-use crate::api::{self, Api, FIRST, Logins, Publisher};
+use crate::api::{self, Api, Directory, FIRST, Logins, Network, Publisher};
 use crate::config::{self, Errors, Loaded, Secrets, Sources, Versions};
 use crate::live::{self, Extent, Live, Reloaded, Reloads, Wish};
 use crate::persistence::{self, Persistence, Subscribing};
+use crate::trace::TraceSource;
 
 /// How long a clean end waits for the sinks to take what is left; the rest stays in the store.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
@@ -73,6 +74,8 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
         let engine = Arc::new(engine);
         let mut told: Vec<Arc<dyn Hook>> = vec![Arc::<Engine>::clone(&engine)];
         told.extend(recorder.as_ref().map(Recorder::hook));
+        let traces = TraceSource::new();
+        told.push(traces.hook());
         let prepared = access::prepare(&config, Arc::clone(&state)).map_err(|errors| anyhow::anyhow!("{}", errors.join("; ")))?;
         let access = Arc::new(Access::new(prepared));
         let persistence = Arc::new(Persistence::new());
@@ -83,10 +86,13 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
         let archive: Arc<dyn Archive> = Arc::<Persistence>::clone(&persistence);
         let hooks = Hooks::new(&config.node.name, told).behind(Arc::new(ingress)).guarded_by(Some(guard)).supplied_by(Some(archive));
         let broker = Broker::start(&config, opened, hooks.clone())?;
+        let traces =
+            Arc::new(traces.start(&config.node.data_dir, hooks.clone()).context("cannot make a folder for traces in the data folder")?);
         let renew_rights: Arc<dyn Fn() + Send + Sync> = Arc::new(broker.renew_rights());
         let clients =
             api::Clients { access: Arc::clone(&access), users: BuiltIn::new(Arc::clone(&state)), renew_rights: Arc::clone(&renew_rights) };
-        let logins = Arc::new(Logins::new(Arc::clone(&state), &config.api));
+        let directory = Directory::open(&config).map_err(|errors| anyhow::anyhow!("{}", errors.join("\n")))?;
+        let logins = Arc::new(Logins::new(Arc::clone(&state), &config.api, directory));
         let parts = live::Parts {
             store: Arc::clone(&store),
             state,
@@ -104,7 +110,7 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
         let running = Arc::new(ArcSwap::from_pointee(live.running()));
         let (network, first) = open_api(&config, &origin, &logins).await?;
         let mut addresses = broker.addresses().to_vec();
-        addresses.extend(network.as_ref().and_then(|network| Some(("api".to_owned(), network.local_addr().ok()?))));
+        addresses.extend(network.as_ref().and_then(|network| Some(("api".to_owned(), network.listener.local_addr().ok()?))));
         let parts = api::Parts {
             store: Arc::clone(&store),
             running: Arc::clone(&running),
@@ -113,6 +119,7 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
             observer: broker.observer(),
             logins,
             publisher: Arc::new(Publisher::new(broker.door())),
+            traces: Arc::clone(&traces),
             versions: Versions::open(&sources, &origin, &config.node.data_dir),
         };
         let api = Api::start(&config.node.data_dir, network, parts);
@@ -155,6 +162,7 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
         live.stop_intakes().await;
         let totals = broker.totals();
         broker.stop().await;
+        traces.stop();
         persistence.stop().await;
         engine.keep();
         for stats in engine.stats() {
@@ -220,10 +228,11 @@ async fn have_changed(secrets: &mut Secrets) -> bool {
 
 /// Listens for the API over the network, where that is wanted; the password of the administrator that this start has made. A second broker with the
 /// built-in configuration goes without it.
-async fn open_api(config: &Config, origin: &str, logins: &Logins) -> anyhow::Result<(Option<TcpListener>, Option<String>)> {
+async fn open_api(config: &Config, origin: &str, logins: &Logins) -> anyhow::Result<(Option<Network>, Option<String>)> {
     let Some(bind) = config.api.bind else { return Ok((None, None)) };
-    let network = match TcpListener::bind(bind).await {
-        Ok(network) => network,
+    let tls = config.api.tls.as_ref().map(api::open_tls).transpose().map_err(anyhow::Error::msg)?;
+    let listener = match TcpListener::bind(bind).await {
+        Ok(listener) => listener,
         Err(error) if origin == config::BUILT_IN_NAME => {
             tracing::warn!(%bind, %error, "the API over the network has no place to listen; api.bind names another");
             return Ok((None, None));
@@ -233,7 +242,7 @@ async fn open_api(config: &Config, origin: &str, logins: &Logins) -> anyhow::Res
         }
     };
     let first = if config.api.keys.is_empty() { logins.first().map_err(|problem| anyhow::anyhow!("{problem}"))? } else { None };
-    Ok((Some(network), first))
+    Ok((Some(Network { listener, tls }), first))
 }
 
 /// Says where clients come in that have proven nothing.
@@ -274,6 +283,7 @@ pub(crate) fn check(config: &Config) -> Result<(), Errors> {
     errors.extend(access::check(config));
     errors.extend(persistence::check(config));
     errors.extend(api::check(&config.api));
+    errors.extend(Directory::open(config).err().unwrap_or_default());
     let targets: Targets = config.actions.iter().map(|(name, action)| (name.clone(), (QueueId(0), action.promise()))).collect();
     if let Err(problems) = Engine::new(&config.rules, &targets, None) {
         errors.extend(problems.iter().map(ToString::to_string));
@@ -440,7 +450,8 @@ fn greet(origin: &str, data_dir: &str, config: &Config, addresses: &[(String, So
     println!("\nHookline {} with {origin}", env!("CARGO_PKG_VERSION"));
     for (_, address) in addresses.iter().filter(|(name, _)| name == "api") {
         let what = if api::has_dashboard() { "dashboard" } else { "API      " };
-        println!("  {what} http://{address}  (API at /api/v5, metrics at /metrics)");
+        let scheme = if config.api.tls.is_some() { "https" } else { "http" };
+        println!("  {what} {scheme}://{address}  (API at /api/v5, metrics at /metrics)");
     }
     if let Some(password) = first {
         println!("            log in as {FIRST} with {password}; it is shown this once, `hookline ctl admins set {FIRST}` sets another");

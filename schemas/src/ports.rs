@@ -239,7 +239,7 @@ pub struct Unreadable {
 pub struct QueueError(pub String);
 
 /// The account of a queue: `accepted = delivered + dead_lettered + pending + dropped`, at any moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct Ledger {
     /// Records that were ever appended.
     pub accepted: u64,

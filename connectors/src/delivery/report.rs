@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::ActionState;
 
 /// What an action's workers have done since the start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct Activity {
     /// Batches that were tried.
     pub attempts: u64,

@@ -30,7 +30,7 @@ pub trait Source: Send {
 }
 
 /// What a source has done since the start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct Taken {
     /// Messages that came.
     pub received: u64,

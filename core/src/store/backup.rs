@@ -20,10 +20,11 @@ use super::database::family;
 use super::{Error, Store, keys};
 
 /// The note in a backup.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Backup {
     /// The name of the node, as in every `hookline_id`.
     pub node: String,
+    #[schemars(with = "String")]
     pub at: Timestamp,
     /// The version of the formats.
     pub format: u64,
@@ -32,7 +33,7 @@ pub struct Backup {
 }
 
 /// A backup that was made.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct BackedUp {
     pub folder: String,
     /// What it holds, whether shared with the store or not.

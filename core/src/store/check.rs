@@ -19,7 +19,7 @@ use super::{DelayedKey, SampleKey, Store, decode_message, keys, set_aside_folder
 use crate::session::{StoredState, decode_subscription};
 
 /// What a check has looked at, and what it has found.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct CheckReport {
     /// It has come to its end, and was not stopped before.
     pub complete: bool,
@@ -47,14 +47,15 @@ pub struct CheckReport {
 }
 
 /// A folder with a damaged store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct SetAside {
     pub folder: String,
     pub why: String,
 }
 
 /// Something that does not fit together.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "StoreProblem")]
 pub struct Problem {
     pub family: String,
     pub problem: String,

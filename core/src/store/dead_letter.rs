@@ -23,7 +23,7 @@ pub struct DeadLetter {
 }
 
 /// What a replay of all letters has done.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Replayed {
     pub replayed: u64,
     /// Letters that could not be replayed, and are still there.

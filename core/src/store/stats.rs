@@ -17,7 +17,7 @@ use super::{Error, Store, keys};
 use crate::{HashMap, clock};
 
 /// The store as a whole.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Stats {
     pub node: String,
     pub folder: String,
@@ -50,7 +50,7 @@ pub struct Stats {
 }
 
 /// A family of the database.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct FamilyStats {
     pub name: String,
     /// An estimate.
@@ -61,7 +61,7 @@ pub struct FamilyStats {
 }
 
 /// A queue: its account, and what waits.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct QueueStats {
     pub kind: QueueKind,
     /// The client identifier, or the name of the action.
@@ -77,7 +77,7 @@ pub struct QueueStats {
 }
 
 /// What compaction has done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Compacted {
     /// What the store took on the disk before.
     pub bytes_before: u64,

@@ -17,7 +17,7 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 /// The TLS of a listener.
 #[derive(Debug)]
-pub(crate) struct TlsServer {
+pub struct TlsServer {
     settings: Tls,
     /// What is offered above TLS.
     alpn: &'static [&'static [u8]],
@@ -31,19 +31,23 @@ impl TlsServer {
     ///
     /// # Errors
     /// The key of the configuration that is at fault, and why.
-    pub(crate) fn open(settings: &Tls, alpn: &'static [&'static [u8]]) -> Result<TlsServer, String> {
+    pub fn open(settings: &Tls, alpn: &'static [&'static [u8]]) -> Result<TlsServer, String> {
         let config = build(settings, alpn)?;
         let changed = Mutex::new(change_times(settings));
         Ok(TlsServer { settings: settings.clone(), alpn, config: ArcSwap::from_pointee(config), changed })
     }
 
     /// What new connections use.
-    pub(crate) fn config(&self) -> Arc<ServerConfig> {
+    pub fn config(&self) -> Arc<ServerConfig> {
         self.config.load_full()
     }
 
     /// Reads the files again where they have changed; `None`: they have not. What cannot be used changes nothing.
-    pub(crate) fn reload(&self) -> Option<Result<(), String>> {
+    /// Has to be called now and then.
+    ///
+    /// # Errors
+    /// The key of the configuration that is at fault, and why.
+    pub fn reload(&self) -> Option<Result<(), String>> {
         let now = change_times(&self.settings);
         {
             let mut changed = self.changed.lock();

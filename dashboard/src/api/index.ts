@@ -45,6 +45,7 @@ export const ruleMetrics = (id: string, s?: S) => get<T.RuleDetail>(`/rules/${pa
 export const ruleEvents = (s?: S) => get<T.RuleEvent[]>('/rule_events', s);
 export const testRule = (sql: string, context: T.Row) => post<T.Json>('/rule_test', { sql, context });
 export const backtest = (sql: string, from: string, limit: number, s?: S) => call<T.Backtest>('POST', '/rule_backtest', { body: { sql, from, limit }, signal: s });
+export const drops = (which: T.DropQuery, s?: S) => get<T.Drops>('/drops', s, which);
 export const createRule = (rule: T.Row) => post<T.Changed>('/rules', rule);
 export const updateRule = (id: string, rule: T.Row) => call<T.Changed>('PUT', `/rules/${part(id)}`, { body: rule });
 export const removeRule = (id: string) => remove(`/rules/${part(id)}`);

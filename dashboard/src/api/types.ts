@@ -151,6 +151,18 @@ export interface RuleEvent {
   columns: string[];
   sample: Row;
 }
+export type DropEvent = 'message.dropped' | 'delivery.dropped';
+
+export type DropQuery = { event?: DropEvent; reason?: string | undefined; about?: string; from?: string; limit?: number };
+
+export interface Drops {
+  data: { at: string; event: DropEvent; reason: string; topic: string; qos: number | null; from_clientid: string; to_clientid: string | null }[];
+  clients: { clientid: string; dropped: number }[];
+  found: number;
+  looked: number;
+  complete: boolean;
+}
+
 export interface Backtest {
   rows: { at: string; row: Row }[];
   summary: {

@@ -12,127 +12,69 @@ import { Empty, Fetched, Loading } from '../parts/state';
 import { Table } from '../parts/table';
 import { usePoll } from '../poll';
 import { go, href, place, setQuery } from '../router';
-import { refusal } from '../session';
 
 /** Clients that are looked at for full queues: more would be a load. */
 const CLIENTS_LOOKED = 1000;
 const SHOWN = 25;
 /** Of the clients that were named, so many are asked for, one by one. */
 const ASKED = 8;
-const RECORDED = '"$events/message/dropped", "$events/message/delivery_dropped"';
 const RECORDER = `[recorder]
 events = ["$events/message/dropped", "$events/message/delivery_dropped"]`;
 
 const WEIGHT: { [kind in Reason['kind']]: number } = { usual: 0, care: 1, grave: 2 };
 const KINDS: { [kind in Reason['kind']]: Tone } = { usual: 'off', care: 'warn', grave: 'bad' };
 
-interface DroppedMessage {
-  at: string;
-  reason: string;
-  event: string;
-  topic: string;
-  clientid: string;
-  from: string;
-  qos: string;
-}
-
-const text = (value: api.Json | undefined): string => (value === undefined || value === null ? '' : typeof value === 'object' ? JSON.stringify(value) : String(value));
-/** Texts of statements have no escapes: what would end one is left out. */
-const quoted = (value: string): string => `'${value.replace(/'/g, '')}'`;
-
-interface Found {
-  messages: DroppedMessage[];
-  total: number;
-  looked: number;
-  complete: boolean;
-}
-
 /** The newest first; looks back further and further until there are enough. */
-async function recorded(where: string, signal: AbortSignal): Promise<Found> {
-  const sql = `SELECT event, reason, topic, clientid, from_clientid, qos FROM ${RECORDED} WHERE ${where}`;
-  let answer: api.Backtest | undefined;
-  for (const from of ['10s', '10m', '7d']) {
-    answer = await api.backtest(sql, from, 5000, signal);
-    if (answer.rows.length >= SHOWN) break;
+async function recorded(which: api.DropQuery, signal: AbortSignal): Promise<api.Drops> {
+  for (const from of ['10s', '10m']) {
+    const found = await api.drops({ ...which, from, limit: SHOWN }, signal);
+    if (found.data.length >= SHOWN) return found;
   }
-  const rows = answer?.rows ?? [];
-  const messages = rows
-    .slice(-SHOWN)
-    .reverse()
-    .map(({ at, row }) => {
-      const delivery = row.event === 'delivery.dropped';
-      return {
-        at,
-        event: text(row.event),
-        reason: text(row.reason),
-        topic: text(row.topic),
-        qos: text(row.qos),
-        clientid: delivery ? text(row.clientid) : '',
-        from: delivery ? text(row.from_clientid) : text(row.clientid),
-      };
-    });
-  return { messages, total: rows.length, looked: answer?.summary.looked ?? 0, complete: answer?.summary.complete ?? false };
+  return api.drops({ ...which, limit: SHOWN }, signal);
 }
 
-interface Affected {
-  clientid: string;
-  dropped: number;
-}
-
-async function affected(reason: Reason, signal: AbortSignal): Promise<Affected[]> {
-  const event = reason.group === 'delivery' ? '"$events/message/delivery_dropped"' : '"$events/message/dropped"';
-  const sql = `SELECT clientid, count() AS dropped FROM ${event} WHERE reason = ${quoted(reason.event ?? '')} GROUP BY clientid, TUMBLING(1h)`;
-  const answer = await api.backtest(sql, '1h', 1000, signal);
-  const sums = new Map<string, number>();
-  for (const { row } of answer.rows) sums.set(text(row.clientid), (sums.get(text(row.clientid)) ?? 0) + Number(row.dropped));
-  return [...sums].map(([clientid, dropped]) => ({ clientid, dropped })).sort((a, b) => b.dropped - a.dropped);
-}
+const kindOf = (reason: Reason): api.DropQuery => ({ reason: reason.event, event: reason.group === 'delivery' ? 'delivery.dropped' : 'message.dropped' });
 
 const clientLink = (id: string) => (id ? <a href={href('clients', id)}>{id}</a> : <span class="dim">–</span>);
 
-function Messages({ where, title }: { where: string; title: string }) {
-  const refused = refusal('operator');
-  const found = usePoll((signal) => (refused ? Promise.resolve<Found>({ messages: [], total: 0, looked: 0, complete: true }) : recorded(where, signal)), 0, [where]);
+function Messages({ which, title }: { which: api.DropQuery; title: string }) {
+  const found = usePoll((signal) => recorded(which, signal), 0, [JSON.stringify(which)]);
   return (
     <Panel title={title} note="as recorded" tools={<Button small onClick={found.refresh}>Look again</Button>}>
-      {refused ? (
-        <Empty title="Recorded messages are for operators">{refused}</Empty>
-      ) : (
-        <Fetched of={found}>
-          {({ messages, looked }) =>
-            messages.length === 0 ? (
-              <Empty title={looked === 0 ? 'Nothing is recorded' : 'None among what is recorded'}>
-                {looked === 0 && (
-                  <>
-                    <p>With this in the configuration the broker remembers each dropped message, with its topic, its clients and the reason:</p>
-                    <pre>{RECORDER}</pre>
-                  </>
-                )}
-              </Empty>
-            ) : (
-              <Table
-                label={title}
-                rows={messages}
-                rowKey={(message) => `${message.at}${message.topic}${message.clientid}${message.from}`}
-                columns={[
-                  { title: 'At', cell: (message) => time(message.at) },
-                  { title: 'Topic', kind: 'cut', cell: (message) => <code title={message.topic}>{message.topic}</code> },
-                  { title: 'From', kind: 'cut', cell: (message) => clientLink(message.from) },
-                  { title: 'To', kind: 'cut', cell: (message) => clientLink(message.clientid) },
-                  { title: 'QoS', kind: 'num', cell: (message) => message.qos },
-                  {
-                    title: 'Reason',
-                    cell: (message) => {
-                      const reason = REASONS.find((one) => one.event === message.reason);
-                      return reason ? <a href={`#/drops/${reason.counter}`}>{reason.title}</a> : message.reason;
-                    },
+      <Fetched of={found}>
+        {({ data: messages, looked }) =>
+          messages.length === 0 ? (
+            <Empty title={looked === 0 ? 'Nothing is recorded' : 'None among what is recorded'}>
+              {looked === 0 && (
+                <>
+                  <p>With this in the configuration the broker remembers each dropped message, with its topic, its clients and the reason:</p>
+                  <pre>{RECORDER}</pre>
+                </>
+              )}
+            </Empty>
+          ) : (
+            <Table
+              label={title}
+              rows={messages}
+              rowKey={(message) => `${message.at}${message.topic}${message.to_clientid ?? ''}${message.from_clientid}`}
+              columns={[
+                { title: 'At', cell: (message) => time(message.at) },
+                { title: 'Topic', kind: 'cut', cell: (message) => <code title={message.topic}>{message.topic}</code> },
+                { title: 'From', kind: 'cut', cell: (message) => clientLink(message.from_clientid) },
+                { title: 'To', kind: 'cut', cell: (message) => clientLink(message.to_clientid ?? '') },
+                { title: 'QoS', kind: 'num', cell: (message) => message.qos },
+                {
+                  title: 'Reason',
+                  cell: (message) => {
+                    const reason = REASONS.find((one) => one.event === message.reason);
+                    return reason ? <a href={`#/drops/${reason.counter}`}>{reason.title}</a> : message.reason;
                   },
-                ]}
-              />
-            )
-          }
-        </Fetched>
-      )}
+                },
+              ]}
+            />
+          )
+        }
+      </Fetched>
     </Panel>
   );
 }
@@ -150,7 +92,7 @@ function AffectedClients({ reason }: { reason: Reason }) {
   const isDelivery = reason.group === 'delivery';
   const found = usePoll(
     async (signal) => {
-      const named = refusal('operator') ? [] : await affected(reason, signal);
+      const named = (await api.drops({ ...kindOf(reason), from: '1h', limit: 1 }, signal)).clients;
       const page = reason.who === 'queues' ? (await api.clients({ limit: CLIENTS_LOOKED }, signal)).data : [];
       const full = page.filter((client) => !client.durable && client.mqueue_len > 0 && (client.mqueue_len >= client.mqueue_max * 0.75 || client.inflight_cnt >= client.inflight_max));
       const rows = await Promise.all(
@@ -244,7 +186,7 @@ function Cause({ reason }: { reason: Reason }) {
       <Panel title="A second" note="of this reason">
         <Chart label={reason.title} height={110} times={all.map((one) => one.at)} format={rate} series={[{ name: reason.title, colour: 'series-1', values: all.map((one) => one.reasons?.[reason.counter] ?? null) }]} />
       </Panel>
-      {reason.event && <Messages key={`m${reason.counter}`} title="The latest of them" where={`reason = ${quoted(reason.event)}`} />}
+      {reason.event && <Messages key={`m${reason.counter}`} title="The latest of them" which={kindOf(reason)} />}
     </div>
   );
 }
@@ -263,7 +205,7 @@ export function Drops({ path }: { path: readonly string[] }) {
   const urgency = (row: (typeof rows)[number]): number => (row.rate > 0 ? 1 + WEIGHT[row.reason.kind] : 0);
   const worst = [...losses].sort((a, b) => urgency(b) - urgency(a) || b.rate - a.rate || b.total - a.total)[0];
   const chosen = (path[0] ? reasonOf(path[0]) : undefined) ?? (worst && worst.total > 0 ? worst.reason : undefined);
-  const found = wanted.replace(/'/g, '').trim();
+  const found = wanted.trim();
   const sinks = latest.actions.filter((action) => action.ledger.dropped + action.ledger.expired + action.ledger.dead_lettered > 0);
   return (
     <Page
@@ -329,7 +271,7 @@ export function Drops({ path }: { path: readonly string[] }) {
           </Panel>
         </div>
         {found ? (
-          <Messages key={found} title={`Dropped messages of “${found}”`} where={`topic =~ ${quoted(found)} OR topic = ${quoted(found)} OR clientid = ${quoted(found)} OR from_clientid = ${quoted(found)}`} />
+          <Messages key={found} title={`Dropped messages of “${found}”`} which={{ about: found }} />
         ) : chosen ? (
           <Cause reason={chosen} />
         ) : (

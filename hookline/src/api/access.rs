@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use hookline_access::{Access, BackendStats, BuiltIn, Subject, User};
 use hookline_schemas::ports::QueueError;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::answer::Answer;
 use super::audit::{Trace, Traced};
+use super::extract::{Json, Path};
 use super::{Code, Problem, Shared};
 
 /// The path of the store's users.
@@ -38,14 +39,14 @@ impl std::fmt::Debug for Clients {
 }
 
 /// A user, without what proves it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct UserInfo {
     pub(crate) user_id: String,
     pub(crate) is_superuser: bool,
 }
 
 /// A user that is added, or gets another password.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct NewUser {
     pub(crate) user_id: String,
     pub(crate) password: String,
@@ -54,7 +55,7 @@ pub(crate) struct NewUser {
 }
 
 /// Nothing to tell.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Done {}
 
 /// The path of the store's permissions; whom they are for follows.

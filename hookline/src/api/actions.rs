@@ -2,18 +2,20 @@
 
 use std::collections::HashMap;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use hookline_connectors::{ActionState, Activity};
 use hookline_core::store::{QueueStats, Store};
 use hookline_schemas::ports::{Ledger, QueueError, StateStore};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::answer::Answer;
+use super::extract::Path;
 use super::running::{Running, RunningAction};
 use super::{Code, Problem, Shared};
 
 /// An action.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct ActionInfo {
     pub(crate) name: String,
     /// The type of its connector.
@@ -39,7 +41,7 @@ pub(crate) struct ActionInfo {
 }
 
 /// How an action is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Status {
     /// It has not reached its sink yet.

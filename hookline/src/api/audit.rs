@@ -4,17 +4,18 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{ConnectInfo, Query, Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 use hookline_schemas::config::Role;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::answer::Answer;
+use super::answer::{Answer, Noted};
 use super::caller::{Caller, Peer, Way};
+use super::extract::{Json, Query};
 use super::login::{Person, may};
 use super::monitor::Paging;
 use super::{Code, Problem, Shared};
@@ -27,7 +28,7 @@ const VALUE_MAX: usize = 64 << 10;
 const PASSED_OVER: [&str; 5] = ["/publish", "/publish/bulk", "/rule_test", "/rule_backtest", "/store/check"];
 
 /// An answer with what was changed.
-pub(super) type Traced<T> = Result<(Extension<Trace>, Json<T>), Problem>;
+pub(super) type Traced<T> = Result<Noted<Json<T>, Trace>, Problem>;
 
 /// What something was before a request, and after it. It has no secrets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,7 +49,7 @@ impl Trace {
 }
 
 /// An entry.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Entry {
     /// Its number; in the store, its key.
     #[serde(default)]
@@ -118,7 +119,7 @@ pub(super) async fn record(State(shared): State<Shared>, request: Request, next:
 }
 
 /// Which entries are asked for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct AuditQuery {
     /// A time, milliseconds since the Unix epoch, or a while ago, such as `2h`.
     from: Option<String>,
@@ -133,7 +134,7 @@ pub(super) async fn get(
     State(shared): State<Shared>,
     Query(query): Query<AuditQuery>,
     Query(paging): Query<Paging>,
-) -> Answer<super::Page> {
+) -> Answer<super::Page<Entry>> {
     let now_ms = now_ms();
     let bound = |key: &str, text: Option<String>| {
         let moment = text.map(|text| moment(&text, now_ms).map(time)).transpose();

@@ -1,17 +1,19 @@
 //! Who may not connect, and for how long.
 
-use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
-use axum::{Extension, Json};
+use axum::Extension;
+use axum::extract::State;
+use axum::response::NoContent;
 use hookline_core::{BanInfo, BanOrigin, BanOutcome, Banned};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::answer::Answer;
+use super::answer::{Answer, Like, Noted};
 use super::audit::{Trace, Traced};
 use super::caller::Caller;
+use super::extract::{Json, Path, Query};
 use super::monitor::{Page, Paging};
-use super::{Code, Problem, Shared};
+use super::{Code, Problem, Shared, shapes};
 use crate::backtest::{now_ms, time};
 
 /// Bytes of whom a ban is about, of its reason, and of who has said it.
@@ -22,7 +24,7 @@ const BY_MAX: usize = 256;
 const FOR_EVER: &str = "infinity";
 
 /// A ban that is asked for, in the form that EMQX has.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewBan {
     /// `clientid`, `username`, `peerhost` or `peerhost_net`.
@@ -75,15 +77,19 @@ impl NewBan {
 }
 
 /// GET /banned
-pub(super) async fn get_all(State(shared): State<Shared>, Query(paging): Query<Paging>) -> Answer<Page> {
+pub(super) async fn get_all(State(shared): State<Shared>, Query(paging): Query<Paging>) -> Answer<Page<shapes::Ban>> {
     Ok(Json(paging.part(shared.observer.bans().await?, |ban| describe(&ban))))
 }
 
 /// POST /banned
-pub(super) async fn post(State(shared): State<Shared>, Extension(caller): Extension<Caller>, Json(new): Json<NewBan>) -> Traced<Value> {
+pub(super) async fn post(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Json(new): Json<NewBan>,
+) -> Traced<Like<shapes::Ban>> {
     let ban = new.read(&caller)?;
     match shared.observer.ban(ban.clone()).await? {
-        BanOutcome::Banned { .. } => Ok((Extension(Trace::of(None, Some(&describe(&ban)))), Json(describe(&ban)))),
+        BanOutcome::Banned { .. } => Ok(Noted(Trace::of(None, Some(&describe(&ban))), Json(Like::new(describe(&ban))))),
         BanOutcome::Exists(known) => {
             let problem =
                 format!("{} \"{}\" is banned already, by {}; end that ban first", known.banned.kind(), known.banned.who(), known.by);
@@ -97,7 +103,7 @@ pub(super) async fn post(State(shared): State<Shared>, Extension(caller): Extens
 pub(super) async fn delete(
     State(shared): State<Shared>,
     Path((kind, who)): Path<(String, String)>,
-) -> Result<(StatusCode, Extension<Trace>), Problem> {
+) -> Result<Noted<NoContent, Trace>, Problem> {
     let banned = Banned::parse(&kind, &who).map_err(bad)?;
     let Some(ban) = shared.observer.find_ban(&banned) else {
         return Err(Problem::new(Code::NotFound, format!("{kind} \"{who}\" is not banned")));
@@ -107,11 +113,11 @@ pub(super) async fn delete(
     }
     let before = describe(&ban);
     shared.observer.end_bans(vec![ban]).await?;
-    Ok((StatusCode::NO_CONTENT, Extension(Trace::of(Some(&before), None))))
+    Ok(Noted(Trace::of(Some(&before), None), NoContent))
 }
 
 /// How many bans were ended.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Ended {
     deleted: usize,
 }

@@ -5,13 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use axum::extract::connect_info::Connected;
 use axum::serve::IncomingStream;
 use hookline_schemas::config::Role;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::login::Person;
 use super::network::Bounded;
 
 /// By which way a request has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Way {
     /// Over the network.

@@ -3,18 +3,19 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
+use axum::Extension;
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use similar::TextDiff;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use super::answer::Answer;
+use super::answer::{Answer, Created, JsonOrText, Noted};
 use super::audit::{Trace, Traced};
 use super::caller::Caller;
+use super::extract::{IfMatch, Json, Path, Query, Toml};
 use super::reload::reload;
 use super::{Code, Problem, Shared};
 use crate::config::edit::{Edit, EditError, edit};
@@ -33,7 +34,7 @@ pub(super) struct Configs {
 }
 
 /// A version with its text.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Text {
     #[serde(flatten)]
     pub(crate) version: Version,
@@ -41,7 +42,7 @@ pub(crate) struct Text {
 }
 
 /// What a change has come to.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Changed {
     #[serde(flatten)]
     pub(crate) version: Version,
@@ -49,7 +50,7 @@ pub(crate) struct Changed {
 }
 
 /// The difference of two versions.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Difference {
     pub(crate) from: u64,
     pub(crate) to: u64,
@@ -70,8 +71,8 @@ fn safe_difference(before: &str, after: &str) -> String {
     }
 }
 
-fn traced<T>((trace, result): (Trace, T)) -> (Extension<Trace>, Json<T>) {
-    (Extension(trace), Json(result))
+fn traced<T>((trace, result): (Trace, T)) -> Noted<Json<T>, Trace> {
+    Noted(trace, Json(result))
 }
 
 fn failed(error: &std::io::Error) -> Problem {
@@ -171,47 +172,30 @@ impl Shared {
     }
 }
 
-/// The version that a request is about, by its If-Match.
-fn expected(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
-    let Some(given) = headers.get(header::IF_MATCH) else { return Ok(None) };
-    let given = given.to_str().unwrap_or_default().trim();
-    if given == "*" {
-        return Ok(None);
-    }
-    let number = given.trim_start_matches("W/").trim_matches('"').parse().ok();
-    number.map(Some).ok_or_else(|| Problem::new(Code::BadRequest, "If-Match: is no number of a version"))
-}
-
 fn wants(headers: &HeaderMap, kind: &str) -> bool {
     headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|accept| accept.contains(kind))
 }
 
-fn plain(text: String) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
-}
-
 /// GET /configs
-pub(super) async fn get(State(shared): State<Shared>, headers: HeaderMap) -> Result<Response, Problem> {
+pub(super) async fn get(State(shared): State<Shared>, headers: HeaderMap) -> Result<JsonOrText<Text>, Problem> {
     let (version, content) = shared.configs()?.run(|versions| versions.current().map_err(|error| failed(&error))).await?;
-    let tag = [(header::ETAG, format!("\"{}\"", version.version))];
-    if wants(&headers, "text/plain") {
-        return Ok((tag, plain(content)).into_response());
-    }
-    Ok((tag, Json(Text { version, content })).into_response())
+    let number = version.version;
+    let answer = if wants(&headers, "text/plain") { JsonOrText::text(content) } else { JsonOrText::json(Text { version, content }) };
+    Ok(answer.tagged(number))
 }
 
 /// PUT /configs
 pub(super) async fn put(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
-    text: String,
+    IfMatch(expected): IfMatch,
+    Toml(text): Toml,
 ) -> Traced<Changed> {
     // Such a one is valid: a request without its body would take everything away.
     if text.trim().is_empty() {
         return Err(Problem::new(Code::BadRequest, "the body is empty; it is to be the whole configuration, as TOML"));
     }
-    shared.configs()?.change(caller, expected(&headers)?, move |_, _| Ok(text)).await.map(traced)
+    shared.configs()?.change(caller, expected, move |_, _| Ok(text)).await.map(traced)
 }
 
 /// GET /configs/history
@@ -231,7 +215,7 @@ pub(super) async fn get_version(State(shared): State<Shared>, Path(number): Path
 }
 
 /// Which versions are compared.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct DifferenceQuery {
     /// The one before `to`, where nothing is said.
     from: Option<u64>,
@@ -244,7 +228,7 @@ pub(super) async fn get_diff(
     State(shared): State<Shared>,
     headers: HeaderMap,
     Query(DifferenceQuery { from, to }): Query<DifferenceQuery>,
-) -> Result<Response, Problem> {
+) -> Result<JsonOrText<Difference>, Problem> {
     let compare = move |versions: &Versions| {
         let (current, _) = versions.current().map_err(|error| failed(&error))?;
         let to = to.unwrap_or(current.version);
@@ -259,11 +243,11 @@ pub(super) async fn get_diff(
         Ok(Difference { from, to, diff })
     };
     let difference = shared.configs()?.run(compare).await?;
-    Ok(if wants(&headers, "application/json") { Json(difference).into_response() } else { plain(difference.diff) })
+    Ok(if wants(&headers, "application/json") { JsonOrText::json(difference) } else { JsonOrText::text(difference.diff) })
 }
 
 /// Which version is to be the configuration again.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct Rollback {
     version: u64,
 }
@@ -272,12 +256,15 @@ pub(super) struct Rollback {
 pub(super) async fn post_rollback(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
+    IfMatch(expected): IfMatch,
     Json(Rollback { version }): Json<Rollback>,
 ) -> Traced<Changed> {
     let make = move |_: &str, versions: &Versions| versions.text(version).map_err(|error| failed(&error))?.ok_or_else(|| not_kept(version));
-    shared.configs()?.change(caller, expected(&headers)?, make).await.map(traced)
+    shared.configs()?.change(caller, expected, make).await.map(traced)
 }
+
+/// The answer for an item that was added.
+type Added = Result<Noted<Created<Changed>, Trace>, Problem>;
 
 /// A section of the configuration whose items have names.
 #[derive(Debug, Clone, Copy)]
@@ -294,7 +281,7 @@ const CONNECTORS: Section = Section { key: "connectors", item: "connector" };
 
 impl Section {
     /// An item that is added; its name stands in it.
-    async fn add(self, shared: Shared, caller: Caller, headers: HeaderMap, mut item: Map<String, Value>) -> Result<Response, Problem> {
+    async fn add(self, shared: Shared, caller: Caller, expected: Option<u64>, mut item: Map<String, Value>) -> Added {
         let name = item.shift_remove("name").or_else(|| if self.key == RULES.key { item.shift_remove("id") } else { None });
         let Some(Value::String(name)) = name else {
             return Err(Problem::new(Code::BadRequest, format!("name: the name of the {} is missing", self.item)));
@@ -302,15 +289,15 @@ impl Section {
         if name.is_empty() || name.len() > NAME_MAX || name.contains(char::is_control) {
             return Err(Problem::new(Code::BadRequest, format!("name: must have 1 to {NAME_MAX} bytes, and no control characters")));
         }
-        let (trace, changed) = self.edit(shared, caller, &headers, name, Edit::Add(item)).await?;
-        Ok((StatusCode::CREATED, Extension(trace), Json(changed)).into_response())
+        let (trace, changed) = self.edit(shared, caller, expected, name, Edit::Add(item)).await?;
+        Ok(Noted(trace, Created(changed)))
     }
 
     async fn replace(
         self,
         shared: Shared,
         caller: Caller,
-        headers: HeaderMap,
+        expected: Option<u64>,
         name: String,
         mut item: Map<String, Value>,
     ) -> Traced<Changed> {
@@ -321,18 +308,18 @@ impl Section {
                 format!("name: a {} keeps its name; add another one, and remove this one", self.item),
             ));
         }
-        self.edit(shared, caller, &headers, name, Edit::Change(item)).await.map(traced)
+        self.edit(shared, caller, expected, name, Edit::Change(item)).await.map(traced)
     }
 
-    async fn remove(self, shared: Shared, caller: Caller, headers: HeaderMap, name: String) -> Traced<Changed> {
-        self.edit(shared, caller, &headers, name, Edit::Remove).await.map(traced)
+    async fn remove(self, shared: Shared, caller: Caller, expected: Option<u64>, name: String) -> Traced<Changed> {
+        self.edit(shared, caller, expected, name, Edit::Remove).await.map(traced)
     }
 
     async fn edit(
         self,
         shared: Shared,
         caller: Caller,
-        headers: &HeaderMap,
+        expected: Option<u64>,
         name: String,
         what: Edit,
     ) -> Result<(Trace, Changed), Problem> {
@@ -346,7 +333,7 @@ impl Section {
                 EditError::Item(problem) => Problem::new(Code::BadRequest, problem),
             })
         };
-        shared.configs()?.change(caller, expected(headers)?, make).await
+        shared.configs()?.change(caller, expected, make).await
     }
 }
 
@@ -356,29 +343,29 @@ macro_rules! items {
         pub(super) async fn $post(
             State(shared): State<Shared>,
             Extension(caller): Extension<Caller>,
-            headers: HeaderMap,
+            IfMatch(expected): IfMatch,
             Json(item): Json<Map<String, Value>>,
-        ) -> Result<Response, Problem> {
-            $section.add(shared, caller, headers, item).await
+        ) -> Added {
+            $section.add(shared, caller, expected, item).await
         }
 
         pub(super) async fn $put(
             State(shared): State<Shared>,
             Extension(caller): Extension<Caller>,
             Path(name): Path<String>,
-            headers: HeaderMap,
+            IfMatch(expected): IfMatch,
             Json(item): Json<Map<String, Value>>,
         ) -> Traced<Changed> {
-            $section.replace(shared, caller, headers, name, item).await
+            $section.replace(shared, caller, expected, name, item).await
         }
 
         pub(super) async fn $delete(
             State(shared): State<Shared>,
             Extension(caller): Extension<Caller>,
             Path(name): Path<String>,
-            headers: HeaderMap,
+            IfMatch(expected): IfMatch,
         ) -> Traced<Changed> {
-            $section.remove(shared, caller, headers, name).await
+            $section.remove(shared, caller, expected, name).await
         }
     };
 }

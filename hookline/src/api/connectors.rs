@@ -1,16 +1,17 @@
 //! Connectors: what uses them, and whether that reaches their systems. Their settings have secrets, and are not told.
 
-use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Shared;
 use super::actions::{Status, status_of};
 use super::answer::Answer;
+use super::extract::{Json, Path};
 use super::running::{Running, RunningConnector};
-use super::{Problem, Shared};
 
 /// A connector.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct ConnectorInfo {
     pub(crate) name: String,
     #[serde(rename = "type")]
@@ -55,7 +56,7 @@ pub(super) async fn get_all(State(shared): State<Shared>) -> Answer<Vec<Connecto
 }
 
 /// GET /connectors/{name}
-pub(super) async fn get_one(State(shared): State<Shared>, Path(name): Path<String>) -> Result<Json<ConnectorInfo>, Problem> {
+pub(super) async fn get_one(State(shared): State<Shared>, Path(name): Path<String>) -> Answer<ConnectorInfo> {
     let running = shared.running();
     let connector = running.connector(&name)?;
     Ok(Json(shown(&running, &name, connector)))

@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use hookline_core::store::{DeadLetter, Queue, QueueKind, Replayed, Store};
 use hookline_schemas::Value;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::answer::Answer;
+use super::extract::{Json, Path, Query};
 use super::{Code, Problem, Shared};
 
 /// A dead letter as it is shown.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Letter {
     pub(crate) sequence: u64,
     /// When the record came here.
@@ -23,14 +24,15 @@ pub(crate) struct Letter {
 }
 
 /// Letters, oldest first.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Letters {
     pub(crate) data: Vec<Letter>,
     pub(crate) meta: Meta,
 }
 
 /// Which letters they are.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "LettersMeta")]
 pub(crate) struct Meta {
     pub(crate) limit: usize,
     /// There are more behind them.
@@ -38,13 +40,13 @@ pub(crate) struct Meta {
 }
 
 /// How many letters went.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Purged {
     pub(crate) purged: u64,
 }
 
 /// Which letters are asked for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(super) struct Page {
     limit: usize,

@@ -5,17 +5,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use hookline_core::Observer;
 use parking_lot::Mutex;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::Shared;
-use super::answer::Answer;
+use super::answer::{Answer, Like};
+use super::extract::{Json, Query};
+use super::{Shared, shapes};
 use crate::backtest::now_ms;
 
 /// How often a point is taken.
@@ -171,7 +172,7 @@ pub(super) async fn run(history: Arc<History>, observer: Observer, mut stop: wat
 }
 
 /// GET /monitor_current
-pub(super) async fn get_current(State(shared): State<Shared>) -> Answer<Value> {
+pub(super) async fn get_current(State(shared): State<Shared>) -> Answer<Like<shapes::MonitorNow>> {
     let (count, mut point) = (Count::now(&shared.observer), Point::now(&shared.observer));
     point.rates = shared.history.0.lock().fine.back().map(|last| last.rates).unwrap_or_default();
     let mut described = point.describe();
@@ -184,20 +185,20 @@ pub(super) async fn get_current(State(shared): State<Shared>) -> Answer<Value> {
         described.insert("memory_bytes".into(), shared.observer.memory_bytes().into());
         described.insert("cpu_seconds".into(), cpu_seconds().into());
     }
-    Ok(Json(described))
+    Ok(Json(Like::new(described)))
 }
 
 /// How far back is asked.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct Latest {
     /// Seconds.
     latest: Option<u64>,
 }
 
 /// GET /monitor?latest=SECONDS
-pub(super) async fn get(State(shared): State<Shared>, Query(Latest { latest }): Query<Latest>) -> Answer<Vec<Value>> {
+pub(super) async fn get(State(shared): State<Shared>, Query(Latest { latest }): Query<Latest>) -> Answer<Vec<Like<shapes::MonitorPoint>>> {
     let from_ms = latest.map_or(0, |secs| now_ms().saturating_sub(secs.saturating_mul(1000)));
-    Ok(Json(shared.history.0.lock().since(from_ms).map(Point::describe).collect()))
+    Ok(Json(shared.history.0.lock().since(from_ms).map(|point| Like::new(point.describe())).collect()))
 }
 
 /// The work that this process has done, in seconds of one processor; `None`: the system does not say.

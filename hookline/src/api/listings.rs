@@ -3,22 +3,22 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use axum::Json;
-use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::extract::State;
+use axum::response::NoContent;
 use hookline_core::{SubscriptionFilter, TOPICS_SKIP_MAX};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::answer::Answer;
+use super::answer::{Answer, Like};
+use super::extract::{Json, Path, Query};
 use super::monitor::{Page, Paging, unknown};
-use super::{Code, Problem, Shared};
+use super::{Code, Problem, Shared, shapes};
 
 /// Messages of a client that are answered at once.
 const MESSAGES_MAX: usize = 1000;
 
 /// Which subscriptions are asked for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct SubscriptionQuery {
     clientid: Option<String>,
     topic: Option<String>,
@@ -32,14 +32,14 @@ pub(super) async fn get_subscriptions(
     State(shared): State<Shared>,
     Query(query): Query<SubscriptionQuery>,
     Query(paging): Query<Paging>,
-) -> Answer<Page> {
+) -> Answer<Page<shapes::Subscription>> {
     let SubscriptionQuery { clientid: client_id, topic, match_topic, share_group, qos } = query;
     let wanted = SubscriptionFilter { client_id, topic, match_topic, share_group, qos };
     Ok(Json(paging.page(shared.observer.all_subscriptions(wanted, paging.place()).await?)))
 }
 
 /// A topic, or a filter.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct TopicQuery {
     topic: Option<String>,
 }
@@ -49,7 +49,7 @@ pub(super) async fn get_topics(
     State(shared): State<Shared>,
     Query(query): Query<TopicQuery>,
     Query(paging): Query<Paging>,
-) -> Answer<Page> {
+) -> Answer<Page<shapes::Topic>> {
     let place = paging.place();
     if place.skip > TOPICS_SKIP_MAX {
         let problem = format!("pages begin at entry {TOPICS_SKIP_MAX} at the most; ask for a topic, or for /subscriptions");
@@ -63,7 +63,7 @@ pub(super) async fn get_retained(
     State(shared): State<Shared>,
     Query(query): Query<TopicQuery>,
     Query(paging): Query<Paging>,
-) -> Answer<Page> {
+) -> Answer<Page<shapes::Message>> {
     if query.topic.as_deref().is_some_and(|filter| !hookline_mqtt::topic::filter_is_valid(filter, usize::MAX)) {
         return Err(Problem::new(Code::BadRequest, "topic: is no topic filter"));
     }
@@ -75,17 +75,17 @@ fn no_retained(topic: &str) -> Problem {
 }
 
 /// GET /mqtt/retainer/message/{topic}
-pub(super) async fn get_retained_message(State(shared): State<Shared>, Path(topic): Path<String>) -> Answer<Value> {
-    shared.observer.retained_message(topic.clone()).await?.map(Json).ok_or_else(|| no_retained(&topic))
+pub(super) async fn get_retained_message(State(shared): State<Shared>, Path(topic): Path<String>) -> Answer<Like<shapes::Message>> {
+    shared.observer.retained_message(topic.clone()).await?.map(|message| Json(Like::new(message))).ok_or_else(|| no_retained(&topic))
 }
 
 /// DELETE /mqtt/retainer/message/{topic}
-pub(super) async fn delete_retained_message(State(shared): State<Shared>, Path(topic): Path<String>) -> Result<StatusCode, Problem> {
-    if shared.observer.delete_retained(topic.clone()).await? { Ok(StatusCode::NO_CONTENT) } else { Err(no_retained(&topic)) }
+pub(super) async fn delete_retained_message(State(shared): State<Shared>, Path(topic): Path<String>) -> Result<NoContent, Problem> {
+    if shared.observer.delete_retained(topic.clone()).await? { Ok(NoContent) } else { Err(no_retained(&topic)) }
 }
 
 /// How many went.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Deleted {
     deleted: u64,
 }
@@ -99,7 +99,7 @@ pub(super) async fn delete_retained(State(shared): State<Shared>) -> Answer<Dele
 }
 
 /// GET /mqtt/delayed/messages
-pub(super) async fn get_delayed(State(shared): State<Shared>, Query(paging): Query<Paging>) -> Answer<Page> {
+pub(super) async fn get_delayed(State(shared): State<Shared>, Query(paging): Query<Paging>) -> Answer<Page<shapes::DelayedMessage>> {
     Ok(Json(paging.page(shared.observer.delayed(paging.place()).await?)))
 }
 
@@ -108,33 +108,37 @@ fn not_delayed(msgid: &str) -> Problem {
 }
 
 /// GET /mqtt/delayed/messages/{msgid}
-pub(super) async fn get_delayed_message(State(shared): State<Shared>, Path(msgid): Path<String>) -> Answer<Value> {
-    shared.observer.delayed_message(&msgid).await?.map(Json).ok_or_else(|| not_delayed(&msgid))
+pub(super) async fn get_delayed_message(State(shared): State<Shared>, Path(msgid): Path<String>) -> Answer<Like<shapes::DelayedMessage>> {
+    shared.observer.delayed_message(&msgid).await?.map(|message| Json(Like::new(message))).ok_or_else(|| not_delayed(&msgid))
 }
 
 /// DELETE /mqtt/delayed/messages/{msgid}
-pub(super) async fn delete_delayed_message(State(shared): State<Shared>, Path(msgid): Path<String>) -> Result<StatusCode, Problem> {
-    if shared.observer.cancel_delayed(&msgid).await? { Ok(StatusCode::NO_CONTENT) } else { Err(not_delayed(&msgid)) }
+pub(super) async fn delete_delayed_message(State(shared): State<Shared>, Path(msgid): Path<String>) -> Result<NoContent, Problem> {
+    if shared.observer.cancel_delayed(&msgid).await? { Ok(NoContent) } else { Err(not_delayed(&msgid)) }
 }
 
 /// GET /listeners
-pub(super) async fn get_listeners(State(shared): State<Shared>) -> Answer<Vec<Value>> {
-    Ok(Json(shared.observer.listeners()))
+pub(super) async fn get_listeners(State(shared): State<Shared>) -> Answer<Vec<Like<shapes::Listener>>> {
+    Ok(Json(shared.observer.listeners().into_iter().map(Like::new).collect()))
 }
 
 /// GET /slow_subscriptions
-pub(super) async fn get_slow(State(shared): State<Shared>, Query(paging): Query<Paging>) -> Answer<Page> {
+pub(super) async fn get_slow(State(shared): State<Shared>, Query(paging): Query<Paging>) -> Answer<Page<shapes::Slow>> {
     Ok(Json(paging.part(shared.observer.slow_subscriptions(), |slow| slow)))
 }
 
 /// DELETE /slow_subscriptions
-pub(super) async fn delete_slow(State(shared): State<Shared>) -> StatusCode {
+pub(super) async fn delete_slow(State(shared): State<Shared>) -> NoContent {
     shared.observer.forget_slow_subscriptions();
-    StatusCode::NO_CONTENT
+    NoContent
 }
 
 /// GET /clients/{clientid}/mqueue_messages
-pub(super) async fn get_waiting(State(shared): State<Shared>, Path(client_id): Path<String>, Query(paging): Query<Paging>) -> Answer<Page> {
+pub(super) async fn get_waiting(
+    State(shared): State<Shared>,
+    Path(client_id): Path<String>,
+    Query(paging): Query<Paging>,
+) -> Answer<Page<shapes::Message>> {
     let paging = paging.at_most(MESSAGES_MAX);
     let listed = shared.observer.waiting_messages(&client_id, paging.place()).await?;
     listed.map(|listed| Json(paging.page(listed))).ok_or_else(|| unknown(&client_id))
@@ -145,7 +149,7 @@ pub(super) async fn get_inflight(
     State(shared): State<Shared>,
     Path(client_id): Path<String>,
     Query(paging): Query<Paging>,
-) -> Answer<Page> {
+) -> Answer<Page<shapes::Message>> {
     let paging = paging.at_most(MESSAGES_MAX);
     let listed = shared.observer.inflight_messages(&client_id, paging.place()).await?;
     listed.map(|listed| Json(paging.page(listed))).ok_or_else(|| unknown(&client_id))

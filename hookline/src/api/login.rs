@@ -5,12 +5,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
-use axum::extract::{ConnectInfo, Path, Request, State};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hookline_access::{hash, verify};
@@ -18,20 +17,25 @@ use hookline_core::store::Store;
 use hookline_schemas::config::{Api as Settings, ApiKey, PasswordHash, Role};
 use hookline_schemas::ports::{QueueError, StateStore};
 use parking_lot::Mutex;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
 use super::access::Done;
-use super::answer::Answer;
+use super::answer::{Answer, Noted};
 use super::audit::{Trace, Traced};
 use super::caller::{Caller, Peer};
-use super::{Code, Problem, Shared};
+use super::directory::Directory;
+use super::extract::{Json, Path};
+use super::{Code, Problem, Shared, network, openapi};
 
 /// Where people are in the store.
 const PREFIX: &[u8] = b"api/user/";
 /// How long a token is good for after it was used last.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
+/// How long a name and password are good for that a directory has found right.
+const DIRECTORY_LIFETIME: Duration = Duration::from_secs(300);
 /// Tokens of one person at a time; then the one that was used longest ago goes.
 const TOKENS_MAX: usize = 20;
 /// Passwords that wait to be looked at; who comes then is told to come again.
@@ -51,6 +55,16 @@ pub(crate) const FIRST: &str = "admin";
 pub(crate) struct Person {
     pub(crate) name: String,
     pub(crate) role: Role,
+    pub(crate) origin: Origin,
+}
+
+/// Who has said that somebody is who they say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Key,
+    Store,
+    /// It changes without telling: what it has said holds for a while only.
+    Directory,
 }
 
 /// What the store has of somebody.
@@ -64,6 +78,8 @@ struct Stored {
 pub(crate) struct Logins {
     store: Arc<dyn StateStore>,
     settings: ArcSwap<Settings>,
+    /// People whom the store does not know may be known here.
+    directory: ArcSwapOption<Directory>,
     /// By the SHA-256 of the token, or of a name and password that was found right: hashing a password anew for each request would be a load.
     tokens: Mutex<HashMap<[u8; 32], (Person, Instant)>>,
     /// How often somebody was changed or removed: what was proven meanwhile is not remembered.
@@ -93,7 +109,8 @@ impl Drop for Waiting<'_> {
 
 /// What is wrong with the settings.
 pub(crate) fn check(settings: &Settings) -> Vec<String> {
-    let mut errors = Vec::new();
+    let tls = settings.tls.as_ref().and_then(|tls| network::open_tls(tls).err());
+    let mut errors: Vec<String> = tls.into_iter().collect();
     for (place, key) in settings.keys.iter().enumerate() {
         if key.key.is_empty() || key.key.len() > NAME_MAX || key.key.contains([':', '\n']) {
             errors.push(format!("api.keys[{place}].key: must have 1 to {NAME_MAX} bytes, and no colon among them"));
@@ -110,10 +127,11 @@ pub(crate) fn check(settings: &Settings) -> Vec<String> {
 }
 
 impl Logins {
-    pub(crate) fn new(store: Arc<dyn StateStore>, settings: &Settings) -> Logins {
+    pub(crate) fn new(store: Arc<dyn StateStore>, settings: &Settings, directory: Option<Directory>) -> Logins {
         Logins {
             store,
             settings: ArcSwap::from_pointee(settings.clone()),
+            directory: ArcSwapOption::from_pointee(directory),
             tokens: Mutex::default(),
             changes: AtomicU64::new(0),
             hashing: Arc::new(Semaphore::new(1)),
@@ -124,12 +142,18 @@ impl Logins {
     }
 
     /// Goes by other settings from now on.
-    pub(crate) fn change(&self, settings: &Settings) {
+    pub(crate) fn change(&self, settings: &Settings, directory: Option<Directory>) {
         let before = self.settings.swap(Arc::new(settings.clone()));
+        self.directory.store(directory.map(Arc::new));
         self.changes.fetch_add(1, Ordering::SeqCst);
         // Tokens that came by a key end with it.
         let has_ended = |key: &&ApiKey| !settings.keys.contains(key);
-        self.tokens.lock().retain(|_, (person, _)| !before.keys.iter().filter(has_ended).any(|key| key.key == person.name));
+        self.tokens.lock().retain(|_, (person, _)| match person.origin {
+            Origin::Key => !before.keys.iter().filter(has_ended).any(|key| key.key == person.name),
+            Origin::Store => true,
+            // It may be another directory, or have other groups.
+            Origin::Directory => false,
+        });
     }
 
     /// Everybody in the store, by name.
@@ -138,7 +162,7 @@ impl Logins {
         let read = |(key, value): (Vec<u8>, Vec<u8>)| {
             let name = String::from_utf8_lossy(&key[PREFIX.len()..]).into_owned();
             let stored: Stored = serde_json::from_slice(&value).map_err(|error| QueueError(format!("the user \"{name}\": {error}")))?;
-            Ok(Person { name, role: stored.role })
+            Ok(Person { name, role: stored.role, origin: Origin::Store })
         };
         all.into_iter().map(read).collect()
     }
@@ -147,7 +171,7 @@ impl Logins {
     fn person(&self, name: &str) -> Result<Option<PersonInfo>, Problem> {
         let people = self.people().map_err(|error| Problem::new(Code::InternalError, error.to_string()))?;
         let found = people.into_iter().find(|person| person.name == name);
-        Ok(found.map(|Person { name, role }| PersonInfo { username: name, role }))
+        Ok(found.map(|Person { name, role, .. }| PersonInfo { username: name, role }))
     }
 
     /// Adds somebody, or sets another password and role.
@@ -215,12 +239,14 @@ impl Logins {
             tokens.remove(&digest);
             return None;
         }
-        *until = now + TOKEN_LIFETIME;
+        if person.origin != Origin::Directory {
+            *until = now + TOKEN_LIFETIME;
+        }
         Some(person.clone())
     }
 
     /// `changes` is how often somebody had been changed before it was proven.
-    fn remember(&self, digest: [u8; 32], person: &Person, changes: u64) {
+    fn remember(&self, digest: [u8; 32], person: &Person, changes: u64, lifetime: Duration) {
         let mut tokens = self.tokens.lock();
         if self.changes.load(Ordering::SeqCst) != changes {
             return;
@@ -233,7 +259,7 @@ impl Logins {
         {
             tokens.remove(&oldest);
         }
-        tokens.insert(digest, (person.clone(), now + TOKEN_LIFETIME));
+        tokens.insert(digest, (person.clone(), now + lifetime));
     }
 
     async fn prove(&self, name: &str, password: &str) -> Result<Option<Person>, Problem> {
@@ -243,7 +269,11 @@ impl Logins {
         // Of equal length, so that the time of the comparison says nothing.
         let digest = |text: &str| -> [u8; 32] { Sha256::digest(text).into() };
         if let Some(key) = self.settings.load().keys.iter().find(|key| key.key == name) {
-            return Ok((digest(&key.secret) == digest(password)).then(|| Person { name: name.to_owned(), role: key.role }));
+            return Ok((digest(&key.secret) == digest(password)).then(|| Person {
+                name: name.to_owned(),
+                role: key.role,
+                origin: Origin::Key,
+            }));
         }
         let together = digest(&format!("{name}:{password}"));
         if let Some(person) = self.known(together) {
@@ -268,13 +298,20 @@ impl Logins {
             let nobody = nobody.unwrap_or_else(|| hash(b"nobody").unwrap_or_default());
             let known = stored.as_ref().map_or(nobody.as_str(), |stored| stored.hash.as_str());
             let is_right = verify(&PasswordHash::default(), given.as_bytes(), known, "") == Ok(true);
-            (stored.map(|stored| stored.role).filter(|_| is_right), nobody)
+            let is_known = stored.is_some();
+            (is_known, stored.map(|stored| stored.role).filter(|_| is_right), nobody)
         });
-        let (role, nobody) = looked.await.map_err(|error| Problem::new(Code::InternalError, error.to_string()))?;
+        let (is_known, role, nobody) = looked.await.map_err(|error| Problem::new(Code::InternalError, error.to_string()))?;
         self.nobody.get_or_init(|| nobody);
-        let person = role.map(|role| Person { name: name.to_owned(), role });
+        let mut person = role.map(|role| Person { name: name.to_owned(), role, origin: Origin::Store });
+        let mut lifetime = TOKEN_LIFETIME;
+        if let Some(directory) = self.directory.load_full().filter(|_| !is_known) {
+            let role = directory.prove(name, password).await?;
+            person = role.map(|role| Person { name: name.to_owned(), role, origin: Origin::Directory });
+            lifetime = DIRECTORY_LIFETIME;
+        }
         if let Some(person) = &person {
-            self.remember(together, person, changes);
+            self.remember(together, person, changes, lifetime);
         }
         Ok(person)
     }
@@ -295,6 +332,30 @@ fn random() -> Result<String, Problem> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
+/// Who comes to a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Door {
+    /// Everybody.
+    Open,
+    /// Everybody, to log in.
+    Login,
+    /// Everybody where `metrics_open` says so.
+    Metrics,
+    /// Who has logged in, and whose role may.
+    Guarded,
+}
+
+/// Who comes to a path.
+pub(super) fn door(path: &str) -> Door {
+    match path {
+        "/metrics" | "/api/v5/prometheus/stats" => Door::Metrics,
+        "/api/v5/login" => Door::Login,
+        "/api/v5/status" => Door::Open,
+        _ if path.strip_prefix("/api/v5") == Some(openapi::PATH) => Door::Open,
+        _ => Door::Guarded,
+    }
+}
+
 /// Whether a role may do that.
 pub(super) fn may(role: Role, method: &Method, path: &str) -> bool {
     let looks = matches!(*method, Method::GET | Method::HEAD);
@@ -307,11 +368,13 @@ pub(super) fn may(role: Role, method: &Method, path: &str) -> bool {
     // Items of the configuration; what stands below an item, such as a pause, runs it only.
     let is_item =
         is_below(&["/rules", "/actions", "/sources", "/connectors"]) && path.split('/').filter(|part| !part.is_empty()).count() <= 2;
+    // The payloads of others.
+    let is_of_traffic = is_below(&["/trace"]) && (path.ends_with("/log") || path.ends_with("/download"));
     match role {
         Role::Administrator => true,
         _ if is_secret => false,
         Role::Operator => looks || !is_guarded && !is_item,
-        Role::Viewer => looks,
+        Role::Viewer => looks && !is_of_traffic,
     }
 }
 
@@ -325,9 +388,11 @@ fn is_from_elsewhere(headers: &HeaderMap) -> bool {
 /// Lets requests through whose sender is known, and those that anybody may send. What they may, is decided behind it.
 pub(super) async fn guard(State(logins): State<Arc<Logins>>, mut request: Request, next: Next) -> Response {
     let whole = request.uri().path();
-    let metrics_open = logins.settings.load().metrics_open;
-    let is_open =
-        matches!(whole, "/api/v5/status" | "/api/v5/login") || metrics_open && matches!(whole, "/metrics" | "/api/v5/prometheus/stats");
+    let is_open = match door(whole) {
+        Door::Open | Door::Login => true,
+        Door::Metrics => logins.settings.load().metrics_open,
+        Door::Guarded => false,
+    };
     if !matches!(*request.method(), Method::GET | Method::HEAD) && is_from_elsewhere(request.headers()) {
         return Problem::new(Code::NotAllowed, "a page of another origin may not do that").into_response();
     }
@@ -355,7 +420,7 @@ pub(super) async fn guard(State(logins): State<Arc<Logins>>, mut request: Reques
 /// GET /users
 pub(super) async fn get_people(State(shared): State<Shared>) -> Answer<Vec<PersonInfo>> {
     let people = shared.logins.people().map_err(|error| Problem::new(Code::InternalError, error.to_string()))?;
-    Ok(Json(people.into_iter().map(|Person { name, role }| PersonInfo { username: name, role }).collect()))
+    Ok(Json(people.into_iter().map(|Person { name, role, .. }| PersonInfo { username: name, role }).collect()))
 }
 
 /// POST /users
@@ -384,14 +449,14 @@ pub(super) async fn delete_person(State(shared): State<Shared>, Path(name): Path
 }
 
 /// A name and password.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct Given {
     username: String,
     password: String,
 }
 
 /// A token, in the form that EMQX has.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Token {
     token: String,
     version: &'static str,
@@ -399,10 +464,7 @@ pub(super) struct Token {
 }
 
 /// POST /login
-pub(super) async fn post_login(
-    State(shared): State<Shared>,
-    Json(given): Json<Given>,
-) -> Result<(Extension<Person>, Json<Token>), Problem> {
+pub(super) async fn post_login(State(shared): State<Shared>, Json(given): Json<Given>) -> Result<Noted<Json<Token>, Person>, Problem> {
     let logins = &shared.logins;
     let changes = logins.changes.load(Ordering::SeqCst);
     let Some(person) = logins.prove(&given.username, &given.password).await? else {
@@ -411,22 +473,22 @@ pub(super) async fn post_login(
         return Err(Problem::new(Code::Unauthorized, "the name or the password is wrong"));
     };
     let token = random()?;
-    logins.remember(Sha256::digest(&token).into(), &person, changes);
+    logins.remember(Sha256::digest(&token).into(), &person, changes, TOKEN_LIFETIME);
     tracing::info!(target: "audit", user = person.name, "has logged in to the API");
     let token = Token { token, version: env!("CARGO_PKG_VERSION"), role: person.role };
     // For the log of what was done.
-    Ok((Extension(person), Json(token)))
+    Ok(Noted(person, Json(token)))
 }
 
 /// A person, without what proves it.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct PersonInfo {
     pub(crate) username: String,
     pub(crate) role: Role,
 }
 
 /// A person that is added, or gets another password or role.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct NewPerson {
     pub(crate) username: String,
     pub(crate) password: String,

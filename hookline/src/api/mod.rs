@@ -11,20 +11,27 @@ pub(crate) mod configs;
 mod connectors;
 mod dashboard;
 pub(crate) mod dead_letters;
+mod directory;
+mod drops;
+mod extract;
 mod history;
 mod listings;
 mod login;
 mod monitor;
 mod network;
+mod openapi;
 mod prometheus;
 mod publish;
 mod reload;
+mod routes;
 pub(crate) mod rule_metrics;
 mod rules;
 mod running;
+mod shapes;
 mod socket;
 pub(crate) mod sources;
 mod store;
+mod traces;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -32,28 +39,31 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use axum::routing::{delete, get, post};
-use axum::{Extension, Json, Router, middleware};
-use hookline_core::Observer;
+use axum::{Extension, Router, middleware};
 use hookline_core::store::Store;
+use hookline_core::{Observer, TlsServer};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::config::Versions;
 use crate::live::Reloads;
+use crate::trace::Traces;
 pub(crate) use access::Clients;
 pub(crate) use actions::is_paused;
-use answer::Answer;
+use answer::{Answer, Noted};
 pub(crate) use answer::{Code, Problem};
 use audit::{Trace, Traced};
 pub(crate) use caller::Way;
 use caller::{Caller, Peer};
 use configs::Configs;
 pub(crate) use dashboard::is_there as has_dashboard;
+pub(crate) use directory::Directory;
+use extract::Json;
 use history::History;
 pub(crate) use login::{FIRST, Logins, NewPerson, PersonInfo, check};
 pub(crate) use monitor::Page;
+pub(crate) use network::open_tls;
 pub(crate) use publish::Publisher;
 pub(crate) use running::Running;
 
@@ -69,6 +79,13 @@ pub(crate) struct Api {
     _file: Option<socket::SocketFile>,
 }
 
+/// Where the API listens.
+#[derive(Debug)]
+pub(crate) struct Network {
+    pub(crate) listener: TcpListener,
+    pub(crate) tls: Option<Arc<TlsServer>>,
+}
+
 /// What the API is about.
 #[derive(Debug, Clone)]
 pub(crate) struct Parts {
@@ -80,6 +97,7 @@ pub(crate) struct Parts {
     pub(crate) observer: Observer,
     pub(crate) logins: Arc<Logins>,
     pub(crate) publisher: Arc<Publisher>,
+    pub(crate) traces: Arc<Traces>,
     /// The file of the configuration, where there is one.
     pub(crate) versions: Option<Versions>,
 }
@@ -94,6 +112,7 @@ struct Shared {
     observer: Observer,
     logins: Arc<Logins>,
     publisher: Arc<Publisher>,
+    traces: Arc<Traces>,
     history: Arc<History>,
     configs: Option<Arc<Configs>>,
     /// Held by what reads or writes the whole store: one at a time.
@@ -104,18 +123,30 @@ struct Shared {
 
 impl Api {
     /// Starts to listen in the data folder, whose store this process has open, and on `network`. Without the socket the broker serves all the same.
-    pub(crate) fn start(data_dir: &Path, network: Option<TcpListener>, parts: Parts) -> Api {
+    pub(crate) fn start(data_dir: &Path, network: Option<Network>, parts: Parts) -> Api {
         let listening = socket::listen(data_dir).inspect_err(|problem| {
             tracing::warn!(problem, "commands (hookline ctl, hookline store, hookline dlq) cannot reach this broker: it has no socket");
         });
         let stopping = Arc::new(AtomicBool::new(false));
-        let Parts { store, running, reloads, clients, observer, logins, publisher, versions } = parts;
+        let Parts { store, running, reloads, clients, observer, logins, publisher, traces, versions } = parts;
         let configs = versions.map(|versions| Arc::new(Configs::new(versions, reloads.clone())));
         let (whole_store, stopped_by) = (Arc::default(), Arc::clone(&stopping));
         let (stop, history) = (watch::Sender::new(false), Arc::<History>::default());
         let mut served = vec![tokio::spawn(history::run(Arc::clone(&history), observer.clone(), stop.subscribe()))];
-        let shared =
-            Shared { store, running, reloads, clients, observer, logins, publisher, history, configs, whole_store, stopping: stopped_by };
+        let shared = Shared {
+            store,
+            running,
+            reloads,
+            clients,
+            observer,
+            logins,
+            publisher,
+            traces,
+            history,
+            configs,
+            whole_store,
+            stopping: stopped_by,
+        };
         let mut file = None;
         if let Ok((listener, socket_file)) = listening {
             file = Some(socket_file);
@@ -123,12 +154,15 @@ impl Api {
             let router = router(shared.clone()).layer(recorded).layer(Extension(Caller::by_socket()));
             served.push(serve(axum::serve(listener, router).with_graceful_shutdown(stopped(&stop)).into_future()));
         }
-        if let Some(listener) = network {
+        if let Some(Network { listener, tls }) = network {
+            if let Some(tls) = &tls {
+                served.push(tokio::spawn(network::renew(Arc::clone(tls), stop.subscribe())));
+            }
             let guarded = middleware::from_fn_with_state(Arc::clone(&shared.logins), login::guard);
             let recorded = middleware::from_fn_with_state(shared.clone(), audit::record);
             let service = router(shared).layer(recorded).layer(guarded).merge(dashboard::routes());
             let service = service.into_make_service_with_connect_info::<Peer>();
-            let server = axum::serve(network::Bounded::new(listener), service).with_graceful_shutdown(stopped(&stop));
+            let server = axum::serve(network::Bounded::new(listener, tls), service).with_graceful_shutdown(stopped(&stop));
             served.push(serve(server.into_future()));
         }
         Api { served, stop, stopping, _file: file }
@@ -170,7 +204,7 @@ impl Shared {
     /// As [`Shared::run`], for what is put down with what it has changed.
     async fn run_traced<T: Send + 'static>(&self, work: impl FnOnce(&Store) -> Result<(Trace, T), Problem> + Send + 'static) -> Traced<T> {
         let Json((trace, result)) = self.run(work).await?;
-        Ok((Extension(trace), Json(result)))
+        Ok(Noted(trace, Json(result)))
     }
 
     /// As [`Shared::run`], for what keeps the disk busy: refused while another one does.
@@ -208,78 +242,10 @@ fn stopped(stop: &watch::Sender<bool>) -> impl Future<Output = ()> + Send + 'sta
 }
 
 fn router(shared: Shared) -> Router {
-    let letters = "/actions/{action}/dead_letters";
-    let routes = Router::new()
-        .route("/status", get(monitor::get_status))
-        .route("/nodes", get(monitor::get_nodes))
-        .route("/stats", get(monitor::get_stats))
-        .route("/metrics", get(monitor::get_metrics))
-        .route("/prometheus/stats", get(prometheus::get))
-        .route("/alarms", get(monitor::get_alarms))
-        .route("/clients", get(monitor::get_clients))
-        .route("/clients/{clientid}", get(monitor::get_client).delete(monitor::delete_client))
-        .route("/clients/{clientid}/subscriptions", get(monitor::get_subscriptions))
-        .route("/clients/{clientid}/mqueue_messages", get(listings::get_waiting))
-        .route("/clients/{clientid}/inflight_messages", get(listings::get_inflight))
-        .route("/monitor_current", get(history::get_current))
-        .route("/monitor", get(history::get))
-        .route("/subscriptions", get(listings::get_subscriptions))
-        .route("/topics", get(listings::get_topics))
-        .route("/mqtt/retainer/messages", get(listings::get_retained).delete(listings::delete_retained))
-        .route("/mqtt/retainer/message/{*topic}", get(listings::get_retained_message).delete(listings::delete_retained_message))
-        .route("/mqtt/delayed/messages", get(listings::get_delayed))
-        .route("/mqtt/delayed/messages/{msgid}", get(listings::get_delayed_message).delete(listings::delete_delayed_message))
-        .route("/banned", get(banned::get_all).post(banned::post).delete(banned::delete_all))
-        .route("/banned/{as}/{*who}", delete(banned::delete))
-        .route("/audit", get(audit::get))
-        .route("/listeners", get(listings::get_listeners))
-        .route("/slow_subscriptions", get(listings::get_slow).delete(listings::delete_slow))
-        .route("/connectors", get(connectors::get_all).post(configs::post_connector))
-        .route("/connectors/{name}", get(connectors::get_one).put(configs::put_connector).delete(configs::delete_connector))
-        .route("/publish", post(publish::post))
-        .route("/publish/bulk", post(publish::post_bulk))
-        .route("/login", post(login::post_login))
-        .route("/users", get(login::get_people).post(login::post_person))
-        .route("/users/{username}", delete(login::delete_person))
-        .route("/store", get(store::stats))
-        .route("/store/queues", get(store::queues))
-        .route("/store/check", post(store::check))
-        .route("/store/compact", post(store::compact))
-        .route("/store/backup", post(store::backup))
-        .route("/rule_test", post(rules::post_test))
-        .route("/rule_backtest", post(rules::post_backtest))
-        .route("/rule_events", get(rules::get_events))
-        .route("/rules", get(rule_metrics::get_all).post(configs::post_rule))
-        .route("/rules/{id}", get(rule_metrics::get_one).put(configs::put_rule).delete(configs::delete_rule))
-        .route("/rules/{id}/metrics", get(rule_metrics::get_metrics))
-        .route("/actions", get(actions::get_all).post(configs::post_action))
-        .route("/actions/{action}", get(actions::get_one).put(configs::put_action).delete(configs::delete_action))
-        .route("/actions/{action}/pause", post(actions::post_pause))
-        .route("/actions/{action}/resume", post(actions::post_resume))
-        .route("/configs", get(configs::get).put(configs::put))
-        .route("/configs/reload", post(reload::post))
-        .route("/configs/history", get(configs::get_history))
-        .route("/configs/history/{version}", get(configs::get_version))
-        .route("/configs/diff", get(configs::get_diff))
-        .route("/configs/rollback", post(configs::post_rollback))
-        .route("/sources", get(sources::get_all).post(configs::post_source))
-        .route("/sources/{name}", get(sources::get_one).put(configs::put_source).delete(configs::delete_source))
-        .route("/access", get(access::get_stats))
-        .route(&format!("{}/{{kind}}", access::RULES), get(access::get_rules).put(access::put_rules).delete(access::delete_rules))
-        .route(&format!("{}/{{kind}}/{{name}}", access::RULES), get(access::get_rules).put(access::put_rules).delete(access::delete_rules))
-        .route("/authorization/cache", delete(access::delete_cache))
-        .route(access::USERS, get(access::get_users).post(access::post_user))
-        .route(&format!("{}/{{user}}", access::USERS), delete(access::delete_user))
-        .route(letters, get(dead_letters::get_all).delete(dead_letters::delete_all))
-        .route(&format!("{letters}/replay"), post(dead_letters::post_replay_all))
-        .route(
-            &format!("{letters}/{{sequence}}"),
-            get(dead_letters::get_one).patch(dead_letters::patch_one).delete(dead_letters::delete_one),
-        )
-        .route(&format!("{letters}/{{sequence}}/replay"), post(dead_letters::post_replay));
-    Router::new()
-        .nest("/api/v5", routes)
-        .route("/metrics", get(prometheus::get))
+    let (routes, document) = openapi::finish(routes::routes());
+    let router = routes
         .fallback(|| async { Problem::new(Code::NotFound, "there is no such resource in this version of Hookline") })
-        .with_state(shared)
+        .method_not_allowed_fallback(|| async { Problem::new(Code::MethodNotAllowed, "this resource has no such method") })
+        .with_state(shared);
+    openapi::serve(router, &document)
 }

@@ -1,14 +1,17 @@
 //! What an operator looks at: the node, counters, clients, alarms; by the paths and names that EMQX has for them.
 
-use axum::Json;
-use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use std::marker::PhantomData;
+
+use axum::extract::State;
+use axum::response::NoContent;
 use hookline_core::{ClientFilter, Listed, NoAnswer, Place};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::answer::Answer;
-use super::{Code, Problem, Shared};
+use super::answer::{Answer, Like};
+use super::extract::{Json, Path, Query};
+use super::{Code, Problem, Shared, shapes};
 
 /// Entries of a page at the most.
 const PAGE_MAX: usize = 10_000;
@@ -23,15 +26,19 @@ impl From<NoAnswer> for Problem {
     }
 }
 
-/// A part of a list.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Page {
+/// A part of a list. What its entries are like, `T` says.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "PageOf{T}")]
+pub(crate) struct Page<T = Value> {
+    #[schemars(with = "Vec<T>")]
     pub(crate) data: Vec<Value>,
     pub(crate) meta: Meta,
+    #[serde(skip)]
+    of: PhantomData<fn() -> T>,
 }
 
 /// Which part it is.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Meta {
     page: usize,
     limit: usize,
@@ -42,7 +49,7 @@ pub(crate) struct Meta {
 }
 
 /// Which part of a list is asked for.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 pub(super) struct Paging {
     #[serde(default = "first")]
     page: usize,
@@ -61,14 +68,14 @@ impl Paging {
         Place { skip: (page - 1).saturating_mul(limit), limit }
     }
 
-    pub(super) fn page(self, listed: Listed) -> Page {
+    pub(super) fn page<T>(self, listed: Listed) -> Page<T> {
         let Paging { page, limit } = self.at_most(PAGE_MAX);
         let Listed { entries, count, has_more } = listed;
-        Page { data: entries, meta: Meta { page, limit, count, hasnext: has_more } }
+        Page { data: entries, meta: Meta { page, limit, count, hasnext: has_more }, of: PhantomData }
     }
 
     /// The part of a list that is at hand.
-    pub(super) fn part<T>(self, all: Vec<T>, describe: impl Fn(T) -> Value) -> Page {
+    pub(super) fn part<E, T>(self, all: Vec<E>, describe: impl Fn(E) -> Value) -> Page<T> {
         let Place { skip, limit } = self.place();
         let (count, has_more) = (all.len() as u64, all.len() > skip.saturating_add(limit));
         let entries = all.into_iter().skip(skip).take(limit).map(describe).collect();
@@ -82,11 +89,11 @@ pub(super) async fn get_status(State(shared): State<Shared>) -> String {
 }
 
 /// GET /nodes
-pub(super) async fn get_nodes(State(shared): State<Shared>) -> Answer<Vec<Value>> {
+pub(super) async fn get_nodes(State(shared): State<Shared>) -> Answer<Vec<Like<shapes::Node>>> {
     let observer = &shared.observer;
     let stats = observer.stats();
     let count = |name: &str| stats.iter().find(|stat| stat.name == name).map_or(0, |stat| stat.count);
-    Ok(Json(vec![json!({
+    Ok(Json(vec![Like::new(json!({
         "node": observer.node(),
         "node_status": "running",
         "version": env!("CARGO_PKG_VERSION"),
@@ -94,11 +101,11 @@ pub(super) async fn get_nodes(State(shared): State<Shared>) -> Answer<Vec<Value>
         "connections": count("connections"),
         "live_connections": count("live_connections"),
         "sessions": count("sessions"),
-    })]))
+    }))]))
 }
 
 /// GET /stats
-pub(super) async fn get_stats(State(shared): State<Shared>) -> Answer<Vec<Map<String, Value>>> {
+pub(super) async fn get_stats(State(shared): State<Shared>) -> Answer<Vec<Like<shapes::Counts>>> {
     let mut stats = Map::new();
     stats.insert("node".into(), shared.observer.node().into());
     for stat in shared.observer.stats() {
@@ -106,19 +113,19 @@ pub(super) async fn get_stats(State(shared): State<Shared>) -> Answer<Vec<Map<St
         stats.insert(format!("{name}.count"), stat.count.into());
         stats.insert(format!("{name}.max"), stat.max.into());
     }
-    Ok(Json(vec![stats]))
+    Ok(Json(vec![Like::new(stats)]))
 }
 
 /// GET /metrics
-pub(super) async fn get_metrics(State(shared): State<Shared>) -> Answer<Vec<Map<String, Value>>> {
+pub(super) async fn get_metrics(State(shared): State<Shared>) -> Answer<Vec<Like<shapes::Counts>>> {
     let mut metrics = Map::new();
     metrics.insert("node".into(), shared.observer.node().into());
     metrics.extend(shared.observer.metrics().into_iter().map(|(name, count)| (name.replace('/', "."), count.into())));
-    Ok(Json(vec![metrics]))
+    Ok(Json(vec![Like::new(metrics)]))
 }
 
 /// Which alarms are asked for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct AlarmQuery {
     #[serde(default = "yes")]
     activated: bool,
@@ -133,13 +140,13 @@ pub(super) async fn get_alarms(
     State(shared): State<Shared>,
     Query(query): Query<AlarmQuery>,
     Query(paging): Query<Paging>,
-) -> Answer<Page> {
+) -> Answer<Page<shapes::Alarm>> {
     let alarms = shared.observer.alarms(query.activated);
     Ok(Json(paging.part(alarms, |alarm| alarm.to_json())))
 }
 
 /// Which clients are asked for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct ClientQuery {
     like_clientid: Option<String>,
     like_username: Option<String>,
@@ -148,7 +155,7 @@ pub(super) struct ClientQuery {
 }
 
 /// Whether a client is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum ConnState {
     Connected,
@@ -168,7 +175,7 @@ pub(super) async fn get_clients(
     State(shared): State<Shared>,
     Query(query): Query<ClientQuery>,
     Query(paging): Query<Paging>,
-) -> Answer<Page> {
+) -> Answer<Page<shapes::Client>> {
     let ClientQuery { like_clientid, like_username, username, conn_state } = query;
     let connected = conn_state.map(|state| state == ConnState::Connected);
     let filter = ClientFilter { like_client_id: like_clientid, like_username, username, connected };
@@ -180,16 +187,20 @@ pub(super) fn unknown(client_id: &str) -> Problem {
 }
 
 /// GET /clients/{clientid}
-pub(super) async fn get_client(State(shared): State<Shared>, Path(client_id): Path<String>) -> Answer<Value> {
-    shared.observer.client(&client_id).await?.map(Json).ok_or_else(|| unknown(&client_id))
+pub(super) async fn get_client(State(shared): State<Shared>, Path(client_id): Path<String>) -> Answer<Like<shapes::Client>> {
+    shared.observer.client(&client_id).await?.map(|client| Json(Like::new(client))).ok_or_else(|| unknown(&client_id))
 }
 
 /// GET /clients/{clientid}/subscriptions
-pub(super) async fn get_subscriptions(State(shared): State<Shared>, Path(client_id): Path<String>) -> Answer<Vec<Value>> {
-    shared.observer.subscriptions(&client_id).await?.map(Json).ok_or_else(|| unknown(&client_id))
+pub(super) async fn get_subscriptions(
+    State(shared): State<Shared>,
+    Path(client_id): Path<String>,
+) -> Answer<Vec<Like<shapes::Subscription>>> {
+    let subscriptions = shared.observer.subscriptions(&client_id).await?.ok_or_else(|| unknown(&client_id))?;
+    Ok(Json(subscriptions.into_iter().map(Like::new).collect()))
 }
 
 /// DELETE /clients/{clientid}
-pub(super) async fn delete_client(State(shared): State<Shared>, Path(client_id): Path<String>) -> Result<StatusCode, Problem> {
-    if shared.observer.kick(&client_id).await? { Ok(StatusCode::NO_CONTENT) } else { Err(unknown(&client_id)) }
+pub(super) async fn delete_client(State(shared): State<Shared>, Path(client_id): Path<String>) -> Result<NoContent, Problem> {
+    if shared.observer.kick(&client_id).await? { Ok(NoContent) } else { Err(unknown(&client_id)) }
 }

@@ -3,8 +3,6 @@
 use std::fmt;
 
 use axum::extract::State;
-use axum::http::header;
-use axum::response::IntoResponse;
 use hookline_core::Observer;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -14,6 +12,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::actions::{self, ActionInfo, Status};
+use super::answer::OpenMetrics;
+use super::extract::Json;
 use super::rule_metrics;
 use super::{Problem, Shared};
 
@@ -125,7 +125,7 @@ impl Seen {
 }
 
 /// GET /metrics at the root, and GET /prometheus/stats
-pub(super) async fn get(State(shared): State<Shared>) -> Result<impl IntoResponse, Problem> {
+pub(super) async fn get(State(shared): State<Shared>) -> Result<OpenMetrics, Problem> {
     let (running, observer) = (shared.running(), shared.observer.clone());
     let text = shared.run(move |store| {
         let rules = running.engine.stats().iter().map(|stats| (stats.rule.clone(), rule_metrics::Metrics::from(stats))).collect();
@@ -136,6 +136,6 @@ pub(super) async fn get(State(shared): State<Shared>) -> Result<impl IntoRespons
         encode(&mut text, &registry).map_err(|error| Problem::new(super::Code::InternalError, error.to_string()))?;
         Ok(text)
     });
-    let axum::Json(text) = text.await?;
-    Ok(([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text))
+    let Json(text) = text.await?;
+    Ok(OpenMetrics(text))
 }

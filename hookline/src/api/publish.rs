@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hookline_connectors::{Failure, Inlet, Message, Published};
 use hookline_mqtt::{Properties, PropertyId, QoS, topic};
 use hookline_schemas::ports::Door;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::answer::Answer;
+use super::extract::Json;
 use super::{Code, Problem, Shared};
 
 /// The name of the API's session.
@@ -38,7 +39,7 @@ impl std::fmt::Debug for Publisher {
 }
 
 /// A message, in the form that EMQX has.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     topic: String,
@@ -54,7 +55,7 @@ pub(super) struct Wanted {
     properties: WantedProperties,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Encoding {
     #[default]
@@ -62,7 +63,7 @@ enum Encoding {
     Base64,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct WantedProperties {
     payload_format_indicator: Option<u8>,
@@ -74,7 +75,7 @@ struct WantedProperties {
 }
 
 /// What became of a message.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Outcome {
     /// As of a PUBACK: 0, or 16 where nobody subscribes to it.
     reason_code: u8,

@@ -1,10 +1,10 @@
 //! The configuration, read again while the broker runs.
 
-use axum::Json;
 use axum::extract::State;
 use tokio::sync::oneshot;
 
 use super::answer::Answer;
+use super::extract::Json;
 use super::{Code, Problem, Shared};
 use crate::live::{Changes, Extent, Reloads, Wish};
 

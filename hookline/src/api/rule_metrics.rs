@@ -2,21 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use hookline_rules::window::WindowStats;
 use hookline_rules::{Failure, RuleStats};
 use hookline_schemas::Value;
 use hookline_schemas::config::RuleAction;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Shared;
 use super::answer::Answer;
+use super::extract::{Json, Path, Query};
 use super::running::{Running, RunningRule};
 use crate::backtest::time;
 
 /// A rule.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct RuleInfo {
     /// The same as the name.
     pub(crate) id: String,
@@ -31,14 +32,15 @@ pub(crate) struct RuleInfo {
 }
 
 /// Rules, by name.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Rules {
     pub(crate) data: Vec<RuleInfo>,
     pub(crate) meta: Meta,
 }
 
 /// Which rules they are.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "RulesMeta")]
 pub(crate) struct Meta {
     pub(crate) page: usize,
     pub(crate) limit: usize,
@@ -49,7 +51,7 @@ pub(crate) struct Meta {
 }
 
 /// What a rule has done since the broker started.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Metrics {
     /// Events that were for it.
     pub(crate) matched: u64,
@@ -84,7 +86,7 @@ pub(crate) struct Metrics {
 }
 
 /// The figures of a rule, with what its failures were about.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct RuleMetrics {
     pub(crate) id: String,
     pub(crate) metrics: Metrics,
@@ -96,14 +98,14 @@ pub(crate) struct RuleMetrics {
 }
 
 /// The figures on one node.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct NodeMetrics {
     pub(crate) node: String,
     pub(crate) metrics: Metrics,
 }
 
 /// A failure.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct LastError {
     pub(crate) at: String,
     pub(crate) error: String,
@@ -112,7 +114,7 @@ pub(crate) struct LastError {
 }
 
 /// Which rules are asked for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(super) struct Page {
     /// From 1 on.

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
 use hookline_core::store::Store;
 use hookline_rules::{Rows, Statement};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::answer::Answer;
+use super::extract::{Json, Raw};
 use super::{Code, Problem, Shared};
 use crate::backtest::{self, Answered, Range, moment, now_ms};
 use crate::command::rule_events;
@@ -26,16 +26,18 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// How long a back-test may take.
 const BACKTEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-#[derive(Debug, Deserialize)]
-struct TestRequest {
+/// A statement, and an event to try it on.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(super) struct TestRequest {
     sql: String,
     /// The columns of the event; `event_type` or `event` names it.
     #[serde(default)]
     context: serde_json::Map<String, Value>,
 }
 
-#[derive(Debug, Deserialize)]
-struct BacktestRequest {
+/// A statement, and the time that it is tried on.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(super) struct BacktestRequest {
     sql: String,
     from: Option<Moment>,
     to: Option<Moment>,
@@ -43,7 +45,7 @@ struct BacktestRequest {
 }
 
 /// Milliseconds since the Unix epoch, or a text as on the command line.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum Moment {
     Millis(u64),
@@ -51,12 +53,12 @@ enum Moment {
 }
 
 /// POST /rule_test: the row, or the rows of FOREACH and of windows as an array.
-pub(super) async fn post_test(State(shared): State<Shared>, body: Bytes) -> Answer<Value> {
+pub(super) async fn post_test(State(shared): State<Shared>, Raw(body, _): Raw<TestRequest>) -> Answer<Value> {
     shared.run(move |store| test(store.node(), &body)).await
 }
 
 /// POST /rule_backtest: the rows with their times, and a summary.
-pub(super) async fn post_backtest(State(shared): State<Shared>, body: Bytes) -> Answer<Answered> {
+pub(super) async fn post_backtest(State(shared): State<Shared>, Raw(body, _): Raw<BacktestRequest>) -> Answer<Answered> {
     let stopping = Arc::clone(&shared.stopping);
     shared.run(move |store| test_recorded(store, &body, &stopping)).await
 }

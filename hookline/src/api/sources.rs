@@ -1,16 +1,17 @@
 //! Sources: whether they reach their systems, and what they have taken in.
 
-use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use hookline_connectors::{IntakeView, Taken};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Shared;
 use super::actions::{Status, status_of};
 use super::answer::Answer;
+use super::extract::{Json, Path};
 
 /// A source.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct SourceInfo {
     pub(crate) name: String,
     pub(crate) status: Status,

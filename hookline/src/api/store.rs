@@ -5,16 +5,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use hookline_core::store::{BackedUp, CheckReport, Compacted, QueueStats, Stats};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::answer::Answer;
+use super::extract::{Json, Query};
 use super::{Code, Problem, Shared};
 
 /// Which queues.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(super) struct Queues {
     /// At most so many; 0 is all.
@@ -28,7 +29,7 @@ impl Default for Queues {
 }
 
 /// Where a backup is to go.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct Destination {
     folder: PathBuf,
 }
@@ -62,9 +63,9 @@ pub(super) async fn backup(State(shared): State<Shared>, Json(destination): Json
     if !folder.is_absolute() {
         return Err(Problem::new(Code::BadRequest, "folder: must be an absolute path"));
     }
-    let made = shared.run_alone(move |store| Ok(store.backup(&folder)?)).await?;
+    let Json(made) = shared.run_alone(move |store| Ok(store.backup(&folder)?)).await?;
     tracing::info!(folder = made.folder, bytes = made.bytes, "a backup of the store was made");
-    Ok(made)
+    Ok(Json(made))
 }
 
 fn go_on(stopping: &AtomicBool) -> ControlFlow<()> {

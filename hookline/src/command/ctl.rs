@@ -281,7 +281,7 @@ pub(super) fn print_changes(changes: &Changes) {
 fn audit(Common { config, output }: Common, limit: usize, query: [(&str, Option<String>); 4]) -> anyhow::Result<()> {
     let query = query.into_iter().filter_map(|(key, value)| Some(format!("&{key}={}", encode(&value?))));
     let query: String = query.collect();
-    let Page { data, meta } = running(config)?.get(&format!("/audit?limit={limit}{query}"))?;
+    let Page { data, meta, .. }: Page = running(config)?.get(&format!("/audit?limit={limit}{query}"))?;
     if output == Output::Json {
         return print_json(&data);
     }

@@ -94,7 +94,7 @@ pub(super) fn clients(command: Clients) -> anyhow::Result<()> {
         Clients::List { like, connected, limit, common: Common { config, output } } => {
             let like = like.map(|like| format!("&like_clientid={}", encode(&like))).unwrap_or_default();
             let state = if connected { "&conn_state=connected" } else { "" };
-            let Page { data, meta } = running(config)?.get(&format!("/clients?limit={limit}{like}{state}"))?;
+            let Page { data, meta, .. }: Page = running(config)?.get(&format!("/clients?limit={limit}{like}{state}"))?;
             if output == Output::Json {
                 return print_json(&data);
             }

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{BUILT_IN_NAME, DEFAULT_FILE, Errors, Sources, check_text};
@@ -20,7 +21,7 @@ const BY_HAND: &str = "by hand";
 const PRIVATE: u32 = 0o600;
 
 /// A version of the configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Version {
     pub(crate) version: u64,
     pub(crate) changed_at: String,

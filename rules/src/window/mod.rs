@@ -52,7 +52,7 @@ impl Default for WindowLimits {
 }
 
 /// What a window has counted since it was made, also over restarts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct WindowStats {
     /// Events that went into a window.
     pub taken: u64,

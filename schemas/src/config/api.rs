@@ -1,17 +1,25 @@
 //! The API over the network.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::Tls;
 
 /// The API over the network: for monitoring, tools and people. Commands on the same machine reach the broker by the socket in its data folder, with or
 /// without this.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Api {
-    /// Where it listens, such as `127.0.0.1:18083`; without it, nowhere. It speaks plain HTTP: beyond this machine let a proxy that speaks TLS stand before it.
+    /// Where it listens, such as `127.0.0.1:18083`; without it, nowhere. Without `tls` it speaks plain HTTP, which is for this
+    /// machine only.
     pub bind: Option<SocketAddr>,
+    /// HTTPS at the same address, for the API and the dashboard. Clients that must show a certificate log in all the same.
+    pub tls: Option<Tls>,
+    /// A directory whose people may come in, beside those in the store.
+    pub ldap: Option<ApiLdap>,
     /// Whether `/metrics` and `/api/v5/prometheus/stats` are answered without a login.
     pub metrics_open: bool,
     /// Keys of programs, which come with HTTP basic authentication.
@@ -20,8 +28,27 @@ pub struct Api {
 
 impl Default for Api {
     fn default() -> Self {
-        Self { bind: None, metrics_open: true, keys: Vec::new() }
+        Self { bind: None, tls: None, ldap: None, metrics_open: true, keys: Vec::new() }
     }
+}
+
+/// People whom a directory knows. Who is in the store is not asked for there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApiLdap {
+    /// A connector of type `ldap`.
+    pub connector: String,
+    /// How somebody's entry is found, as for logins of clients: `base_dn`, `filter` with `${username}`, `scope`. The password is checked by a bind.
+    pub parameters: serde_json::Map<String, serde_json::Value>,
+    /// What the members of groups may, by the names (DN) of the groups. Who is in several may what the strongest may; who is in none does not come in.
+    pub roles: BTreeMap<String, Role>,
+    /// Milliseconds for the answers about one login.
+    #[serde(default = "ldap_timeout")]
+    pub timeout_ms: u64,
+}
+
+fn ldap_timeout() -> u64 {
+    5000
 }
 
 /// A key of a program.
