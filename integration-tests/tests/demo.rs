@@ -195,6 +195,9 @@ impl Drop for Terminal {
     }
 }
 
+/// A way out.
+type Leave = fn(&mut Terminal);
+
 /// What leaves the other screen of a terminal.
 const LEFT: &str = "\u{1b}[?1049l";
 
@@ -205,7 +208,7 @@ fn top_shows_live_figures_and_gives_the_terminal_back_on_every_way_out() {
     let data = data.to_str().expect("UTF-8");
     let mut demo = Demo::start(folder.path(), &["--devices", "8", "--data", data]);
     eventually("the demo runs", LIMIT, || demo.output().contains("Ctrl-C ends it").then_some(()));
-    let ways: [(&str, fn(&mut Terminal)); 4] = [
+    let ways: [(&str, Leave); 4] = [
         ("q", |terminal| terminal.press("q")),
         ("Ctrl-C", |terminal| terminal.press("\u{3}")),
         ("SIGTERM", |terminal| drop(Command::new("kill").args(["-TERM", &terminal.child.id().to_string()]).status())),

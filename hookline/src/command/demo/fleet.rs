@@ -88,7 +88,8 @@ fn pump(broker: SocketAddr, number: usize, stop: &AtomicBool) -> Result<(), Erro
         let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let celsius = 60.0 + 25.0 * (elapsed / 60.0 + number as f64).sin() + (number % 8) as f64;
         readings += 1;
-        let celsius = if number == TROUBLE && readings % 5 == 0 { json!("hot") } else { json!((celsius * 10.0).round() / 10.0 + 0.05) };
+        let celsius =
+            if number == TROUBLE && readings.is_multiple_of(5) { json!("hot") } else { json!((celsius * 10.0).round() / 10.0 + 0.05) };
         let reading = json!({ "celsius": celsius, "bar": (30.0 + (elapsed / 20.0).cos()).round() / 10.0, "reading": readings });
         client.publish(&topic, reading.to_string().as_bytes(), QoS::AtLeastOnce, false)?;
         if number == TROUBLE {

@@ -82,9 +82,9 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         print!("{snapshot}");
     } else {
         let ended = end_by_signal()?;
-        let mut terminal = ratatui::try_init().context("cannot take the terminal over; -o json prints figures")?;
-        // Whatever way it ends; a panic is seen to by ratatui's hook.
+        // Whatever way it ends, also in the middle of taking it over; a panic is seen to by ratatui's hook.
         let restored = Restored;
+        let mut terminal = ratatui::try_init().context("cannot take the terminal over; -o json prints figures")?;
         let view = View { snapshot, problem: None, is_paused: false, order: Order::Waiting, queues: TableState::default() };
         let shown = show(&mut terminal, &control, counted, view, &ended);
         drop(restored);
