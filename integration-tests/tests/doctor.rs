@@ -152,6 +152,8 @@ fn the_newest_record_is_seen_while_the_store_is_open_and_after_a_crash() {
 fn every_outside_system_is_asked() {
     let _servers = services::stay();
     let folder = tempfile::tempdir().expect("a folder");
+    // It takes connections, and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let config = format!(
         "[listeners.tcp.default]\nbind = \"127.0.0.1:0\"\n\
          [connectors.kafka]\ntype = \"kafka\"\nbootstrap_hosts = \"{}\"\n[actions.kafka]\nconnector = \"kafka\"\nparameters = {{ topic = \"t\" }}\n\
@@ -161,15 +163,20 @@ fn every_outside_system_is_asked() {
          parameters = {{ query = \"SELECT ${{username}} AS password_hash\" }}\n\
          [connectors.mongo]\ntype = \"mongodb\"\nurl = \"{}?directConnection=true\"\n[actions.mongo]\nconnector = \"mongo\"\nparameters = {{ collection = \"c\" }}\n\
          [connectors.redis]\ntype = \"redis\"\nservers = \"{}\"\n[actions.redis]\nconnector = \"redis\"\nparameters = {{ command = [\"SET\", \"a\", \"b\"] }}\n\
+         [connectors.unused]\ntype = \"mongodb\"\nurl = \"{}?directConnection=true\"\n\
+         [connectors.silent]\ntype = \"postgres\"\nurl = \"postgres://u:p@{}/d\"\n\
          [connectors.other]\ntype = \"redis\"\nservers = \"127.0.0.1:9\"\n[actions.other]\nconnector = \"other\"\nparameters = {{ command = [\"SET\", \"a\", \"b\"] }}\n",
         kafka::hosts(),
         postgres::url(),
         mysql::url(),
         mongo::url(),
-        redis::server()
+        redis::server(),
+        mongo::url(),
+        silent.local_addr().expect("an address"),
     );
-    let (code, findings) = doctor(folder.path(), &config, &[]);
-    for name in ["kafka", "pg", "my", "mongo", "redis"] {
+    let (code, findings) = doctor(folder.path(), &config, &["--timeout", "3"]);
+    assert_eq!(find(&findings, "connector silent", "postgres: no answer within 3 s")["verdict"], "problem");
+    for name in ["kafka", "pg", "my", "mongo", "redis", "unused"] {
         assert_eq!(find(&findings, &format!("connector {name}"), "answers, within")["verdict"], "ok");
     }
     assert_eq!((code, &find(&findings, "connector other", "redis: ")["verdict"]), (Some(2), &json!("problem")));

@@ -7,7 +7,7 @@ use hookline_connectors::{Failure, Sink, registry};
 use hookline_schemas::Value;
 use hookline_schemas::access::{Lookup, LookupError};
 use hookline_schemas::config::Config;
-use serde_json::{Map as JsonMap, Value as Json};
+use serde_json::{Map as JsonMap, Value as Json, json};
 
 use super::Finding;
 use super::broker::Running;
@@ -25,7 +25,7 @@ enum Probe {
     Lookup(std::sync::Arc<dyn Lookup>),
     /// It is no outside system: what the broker says of it counts.
     Inside,
-    /// Nothing uses it, and without that nothing is known of what to ask.
+    /// Nothing uses it, and nothing is written there: what to ask is not known.
     Unused,
     /// What uses it is wrong, which is told already.
     Wrong,
@@ -95,20 +95,21 @@ fn probe(config: &Config, name: &str) -> Probe {
     if let Some((_, parameters)) = questions.find(is_it).or_else(|| permissions.find(is_it)) {
         return access::question(config, name, parameters).map_or(Probe::Wrong, |made| Probe::Lookup(made.lookup));
     }
-    let of_source = config.sources.values().find(|source| source.connector == name);
-    if let (Some(make), Some(source)) = (kind.sink, of_source) {
-        // The system is the same, whichever way messages go.
-        let mut parameters = JsonMap::new();
-        if kind.name == "kafka" {
-            let topic = source.parameters.get("topics").and_then(|topics| topics.get(0)).cloned();
-            parameters.insert("topic".into(), topic.unwrap_or_default());
-        }
-        return make(&connector.settings, &parameters, &config.node.data_dir).map_or(Probe::Wrong, Probe::Sink);
-    }
-    match kind.sink.map(|make| make(&connector.settings, &JsonMap::new(), &config.node.data_dir)) {
-        Some(Ok(sink)) if kind.name == "mqtt" => Probe::Sink(sink),
-        _ => Probe::Unused,
-    }
+    let Some(make) = kind.sink else { return Probe::Unused };
+    // The system is the same, whichever way messages go.
+    make(&connector.settings, &least(kind.name), &config.node.data_dir).map_or(Probe::Wrong, Probe::Sink)
+}
+
+/// The least that an action of a kind needs to say: nothing is written by it.
+fn least(kind: &str) -> JsonMap<String, Json> {
+    let parameters = match kind {
+        "kafka" => json!({ "topic": NOBODY }),
+        "mongodb" => json!({ "collection": NOBODY }),
+        "mysql" | "postgres" => json!({ "setup": "" }),
+        "redis" => json!({ "command": ["PING"] }),
+        _ => json!({}),
+    };
+    parameters.as_object().cloned().unwrap_or_default()
 }
 
 /// Takes out of an action's parameters what would change something: statements that make tables, and the name by which the running
