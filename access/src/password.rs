@@ -71,6 +71,12 @@ fn verify_by_its_form(settings: &PasswordHash, password: &[u8], hash: &str, salt
         let rounds = rounds.parse().ok().filter(|rounds| (1..=ROUNDS_MAX).contains(rounds)).ok_or(HashError("its rounds are no number"))?;
         return Ok(same(&derive(MacFun::Sha512, password, &salt, rounds, hash.len()), &hash));
     }
+    if let Some(rest) = hash.strip_prefix("$salted$") {
+        return with_salt(rest, password);
+    }
+    if let Some(rest) = hash.strip_prefix("$pbkdf2$") {
+        return with_rounds(rest, password);
+    }
     if let Some((scheme, value)) = hash.strip_prefix('{').and_then(|rest| rest.split_once('}')) {
         return directory(scheme, password, value);
     }
@@ -80,6 +86,47 @@ fn verify_by_its_form(settings: &PasswordHash, password: &[u8], hash: &str, salt
 fn argon2(password: &[u8], hash: &str) -> Result<bool, HashError> {
     let parsed = argon2::PasswordHash::new(hash).map_err(|_| HashError("it is no argon2 hash"))?;
     Ok(Argon2::default().verify_password(password, &parsed).is_ok())
+}
+
+/// What an import makes of hashes that do not say what they are: `sha256$prefix$SALT$HASH`, the salt in base64, the hash in hexadecimal.
+fn with_salt(rest: &str, password: &[u8]) -> Result<bool, HashError> {
+    let wrong = HashError("behind $salted$ come a function, prefix or suffix, a salt and a hash");
+    let parts: Vec<&str> = rest.split('$').collect();
+    let [function, position, salt, hash] = parts[..] else { return Err(wrong) };
+    let salt = decode(salt).ok_or(wrong.clone())?;
+    let salted: [&[u8]; 2] = match position {
+        "prefix" => [&salt, password],
+        "suffix" => [password, &salt],
+        _ => return Err(wrong),
+    };
+    let digest = match function {
+        "md5" => digest::<Md5>(&salted),
+        "sha" => digest::<Sha1>(&salted),
+        "sha256" => digest::<Sha256>(&salted),
+        "sha512" => digest::<Sha512>(&salted),
+        _ => return Err(wrong),
+    };
+    Ok(same(hex(&digest).as_bytes(), hash.to_ascii_lowercase().as_bytes()))
+}
+
+/// The same of PBKDF2: `sha256$4096$SALT$HASH`.
+fn with_rounds(rest: &str, password: &[u8]) -> Result<bool, HashError> {
+    let wrong = HashError("behind $pbkdf2$ come a function, rounds, a salt and a hash");
+    let parts: Vec<&str> = rest.split('$').collect();
+    let [function, rounds, salt, hash] = parts[..] else { return Err(wrong) };
+    let salt = decode(salt).ok_or(wrong.clone())?;
+    let rounds = rounds.parse().ok().filter(|rounds| (1..=ROUNDS_MAX).contains(rounds)).ok_or(wrong.clone())?;
+    let mac = match function {
+        "md5" => MacFun::Md5,
+        "sha" => MacFun::Sha,
+        "sha224" => MacFun::Sha224,
+        "sha256" => MacFun::Sha256,
+        "sha384" => MacFun::Sha384,
+        "sha512" => MacFun::Sha512,
+        _ => return Err(wrong),
+    };
+    let derived = derive(mac, password, &salt, rounds, hash.len() / 2);
+    Ok(!hash.is_empty() && same(hex(&derived).as_bytes(), hash.to_ascii_lowercase().as_bytes()))
 }
 
 /// Salt and hash behind the prefix of mosquitto_passwd.
@@ -199,7 +246,23 @@ mod tests {
         holds(&auto, &format!("$7$101${salt}${new}"), "");
         let old = STANDARD.encode(digest::<Sha512>(&[b"public", b"0123456789ab"]));
         holds(&auto, &format!("$6${salt}${old}"), "");
-        for wrong in ["{CRYPT}x", "$7$9999999999$a$b", "$7$x$a$b", "$6$a", "$argon2id$x", "$2b$x", "{SSHA}%"] {
+        let prefixed = hex(&digest::<Sha256>(&[b"0123456789ab", b"public"]));
+        holds(&auto, &format!("$salted$sha256$prefix${salt}${prefixed}"), "");
+        let derived = hex(&derive(MacFun::Sha256, b"public", b"0123456789ab", 1000, 32));
+        holds(&auto, &format!("$pbkdf2$sha256$1000${salt}${derived}"), "");
+        for wrong in [
+            "$salted$sha256$middle$a$b",
+            "$salted$x",
+            "$pbkdf2$sha256$0$a$b",
+            "$pbkdf2$x",
+            "{CRYPT}x",
+            "$7$9999999999$a$b",
+            "$7$x$a$b",
+            "$6$a",
+            "$argon2id$x",
+            "$2b$x",
+            "{SSHA}%",
+        ] {
             assert!(verify(&auto, b"public", wrong, "").is_err(), "{wrong}");
         }
         assert_eq!(verify(&auto, b"public", "", ""), Ok(false), "an empty hash is nobody's");

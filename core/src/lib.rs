@@ -66,7 +66,7 @@ pub use hooks::Hooks;
 pub use metrics::{Counters, Totals, Turned};
 pub use observer::{BanOutcome, ClientFilter, Listed, NoAnswer, Observer, Place, Stat, SubscriptionFilter, TOPICS_SKIP_MAX};
 pub use recorder::{Recorder, RecorderStats};
-pub use transport::tls::TlsServer;
+pub use transport::tls::{CertificateEnd, TlsServer, certificate_ends};
 pub use worker::Supplied;
 
 /// The maps of this crate: keys are not chosen by strangers to collide, thanks to a random seed.

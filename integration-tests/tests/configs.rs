@@ -185,7 +185,7 @@ fn what_is_wrong_is_refused_as_a_whole_and_changes_nothing() {
     assert!(broker.stop().success());
     // Without a file nothing can be kept.
     let other = tempfile::tempdir().expect("a folder");
-    let broker = Broker::start_with(other.path(), &["--set", "api.bind=127.0.0.1:0"]);
+    let broker = Broker::start_with(other.path(), &["--set", "api.bind=127.0.0.1:0", "--set", "listeners.ws.default.bind=127.0.0.1:0"]);
     let data = other.path().join("data");
     let (code, _, error) = run(&["ctl", "config", "show", "--data", data.to_str().expect("UTF-8")]);
     assert!(code == Some(2) && error.contains("started without a file"), "{error}");

@@ -164,7 +164,7 @@ impl Store {
         let found = self.meta(keys::FORMAT)?;
         if let Some(version) = found.filter(|version| *version > keys::FORMAT_VERSION) {
             let known = keys::FORMAT_VERSION;
-            return Err(Error::Write(format!(
+            return Err(Error::Refused(format!(
                 "it is in format {version}, and this version of Hookline knows formats up to {known}; use a newer one"
             )));
         }

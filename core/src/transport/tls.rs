@@ -156,6 +156,34 @@ fn check(der: &[u8]) -> Result<Vec<String>, String> {
     Ok(names.filter_map(|name| if let GeneralName::DNSName(name) = name { Some(name.to_ascii_lowercase()) } else { None }).collect())
 }
 
+/// A file with certificates, and when the first of them ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateEnd {
+    pub file: PathBuf,
+    /// Seconds since the Unix epoch.
+    pub ends_at_secs: i64,
+}
+
+/// Reads what a listener's TLS names, as its start does: when the certificates end.
+///
+/// # Errors
+/// The key of the configuration that is at fault, and why.
+pub fn certificate_ends(settings: &Tls) -> Result<Vec<CertificateEnd>, String> {
+    build(settings, &[])?;
+    let certificates = [&settings.cert].into_iter().chain(settings.more.iter().map(|files| &files.cert)).chain(&settings.client_ca);
+    let end = |file: &PathBuf| {
+        let ends = read_certificates(file)?.iter().map(|der| end_of(der)).collect::<Result<Vec<_>, _>>();
+        let ends_at_secs = ends.map_err(|problem| format!("{}: {problem}", file.display()))?.into_iter().min().unwrap_or(i64::MAX);
+        Ok(CertificateEnd { file: file.clone(), ends_at_secs })
+    };
+    certificates.map(end).collect()
+}
+
+fn end_of(der: &[u8]) -> Result<i64, String> {
+    let (_, certificate) = X509Certificate::from_der(der).map_err(|error| error.to_string())?;
+    Ok(certificate.validity().not_after.timestamp())
+}
+
 /// Chooses by the name that the client asks for.
 #[derive(Debug)]
 struct Certificates(Vec<Identity>);

@@ -4,6 +4,9 @@ mod bench;
 mod configuration;
 mod ctl;
 mod dead_letter;
+mod demo;
+mod doctor;
+mod import;
 mod people;
 mod publish;
 mod reach;
@@ -11,6 +14,7 @@ mod report;
 mod rule;
 mod store;
 mod subscribe;
+mod top;
 mod users;
 
 pub(crate) use rule::events as rule_events;
@@ -45,6 +49,14 @@ enum Command {
     },
     /// Check the configuration: every error with its path, or a summary of what would run
     Check(ConfigArguments),
+    /// Start a broker with a fleet of devices that publish, in a folder that goes away with it: to see what is there
+    Demo(demo::Arguments),
+    /// Look for what is wrong around the broker (limits, ports, disk, certificates, outside systems), and say what to do; works while it runs and while it does not
+    Doctor(doctor::Arguments),
+    /// What a running broker does, live: rates, drops, queues, connectors
+    Top(top::Arguments),
+    /// Make a configuration of the one of another broker
+    Import(import::Arguments),
     /// Publish a message, or each line of standard input
     #[command(disable_help_flag = true)]
     Pub(publish::Arguments),
@@ -113,6 +125,10 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command {
         Command::Serve { config, ready_file } => serve::run(config.sources(), ready_file),
         Command::Check(arguments) => check(arguments.sources()),
+        Command::Demo(arguments) => demo::run(arguments),
+        Command::Doctor(arguments) => doctor::run(arguments),
+        Command::Top(arguments) => top::run(arguments),
+        Command::Import(arguments) => import::run(arguments),
         Command::Pub(arguments) => publish::run(arguments),
         Command::Sub(arguments) => subscribe::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),

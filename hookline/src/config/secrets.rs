@@ -55,6 +55,11 @@ impl Secrets {
         }
     }
 
+    /// The files.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.0.keys().map(PathBuf::as_path)
+    }
+
     /// Whether one says something else than when it was looked at last. One that cannot be read has not changed: it may be about to be replaced.
     pub(crate) fn have_changed(&mut self) -> bool {
         let mut changed = false;
