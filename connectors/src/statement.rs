@@ -68,6 +68,18 @@ impl Statement {
         format!("{head}{}{tail}", rows.join(", ")).into()
     }
 
+    /// The text where the row of VALUES is selected from a table. `column` is what stands in the place of each placeholder, from 0.
+    pub(crate) fn selecting(&self, table: &str, column: impl Fn(usize) -> String) -> Option<String> {
+        let Values { head, row, tail } = self.values.as_ref().filter(|_| self.takes_rows())?;
+        let head = &head[..head.to_ascii_uppercase().rfind("VALUES")?];
+        let mut places = 0..;
+        let row = row.join(&PLACE.to_string());
+        let row = row.strip_prefix('(')?.strip_suffix(')')?;
+        let pieces: Vec<&str> = row.split(PLACE).collect();
+        let selected = pieces[1..].iter().zip(&mut places).map(|(piece, place)| format!("{}{piece}", column(place)));
+        Some(format!("{head}SELECT {}{} FROM {table}{tail}", pieces[0], selected.collect::<String>()))
+    }
+
     /// The parameters for a record. A placeholder that is the whole parameter keeps its type.
     pub(crate) fn bind(&self, record: &Record) -> Vec<Value> {
         self.parameters.iter().map(|parameter| bind(parameter, record)).collect()
@@ -231,6 +243,15 @@ mod tests {
         let row = Value::from_json(serde_json::json!({"a": 1, "b": {"c": "x"}}));
         let record = Record { sequence: 0, hookline_id: "n:1:1".into(), bytes: 0, row };
         assert_eq!(statement.bind(&record), [Value::Int(1), Value::text("x")]);
+    }
+
+    #[test]
+    fn a_row_is_selected_from_a_table() {
+        let selecting = |sql| Statement::parse("sql", sql, mark).expect("valid").selecting("s", |place| format!("p{place}"));
+        let sql = "INSERT INTO values_of (a, b, c) values ( ${a}, f(${b.c}, ')'), 1 ) ON CONFLICT DO NOTHING";
+        let expect = "INSERT INTO values_of (a, b, c) SELECT  p0, f(p1, ')'), 1  FROM s ON CONFLICT DO NOTHING";
+        assert_eq!(selecting(sql).as_deref(), Some(expect));
+        assert_eq!(selecting("UPDATE t SET a = ${a}"), None);
     }
 
     #[test]

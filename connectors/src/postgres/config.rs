@@ -23,9 +23,24 @@ pub(crate) struct Parameters {
     /// `ON CONFLICT DO NOTHING` a repeated delivery is harmless.
     #[serde(default = "audit_sql")]
     pub(crate) sql: String,
+    /// How records get there.
+    #[serde(default)]
+    pub(crate) method: Method,
     /// Statements to run at each connection, such as CREATE TABLE IF NOT EXISTS.
     #[serde(default = "audit_setup")]
     pub(crate) setup: String,
+}
+
+/// How records get there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Method {
+    /// By the statement.
+    #[default]
+    Insert,
+    /// By COPY into a table of the session, and from there by the statement, a whole batch in one transaction. The statement is an INSERT with one row
+    /// of VALUES. Whether a record can come twice depends on its ON CONFLICT, as without COPY.
+    Copy,
 }
 
 fn audit_setup() -> String {

@@ -264,6 +264,12 @@ fn postgres_stands_everything() {
 }
 
 #[test]
+fn postgres_stands_everything_by_copy() {
+    let _server = services::stay();
+    stands_everything(&servers::postgres_copy());
+}
+
+#[test]
 fn redis_stands_everything() {
     let _server = services::stay();
     stands_everything(&servers::redis());

@@ -69,15 +69,23 @@ fn server_of(url: &str) -> SocketAddr {
     resolve(place.split('/').next().expect("host:port"))
 }
 
-struct Postgres(String);
+struct Postgres {
+    table: String,
+    /// The method of the action.
+    method: &'static str,
+}
 
 pub(crate) fn postgres() -> impl Server {
-    Postgres(unique("stands"))
+    Postgres { table: unique("stands"), method: "insert" }
+}
+
+pub(crate) fn postgres_copy() -> impl Server {
+    Postgres { table: unique("stands"), method: "copy" }
 }
 
 impl Server for Postgres {
     fn name(&self) -> &'static str {
-        "postgres"
+        if self.method == "copy" { "postgres, COPY" } else { "postgres" }
     }
 
     fn proxy(&self) -> Proxy {
@@ -89,15 +97,16 @@ impl Server for Postgres {
     }
 
     fn parameters(&self) -> String {
-        let table = &self.0;
+        let Postgres { table, method } = self;
         format!(
-            "setup = \"CREATE TABLE IF NOT EXISTS {table} (id text PRIMARY KEY, place bigserial, n int8, word varchar(5))\"\n\
+            "method = \"{method}\"\n\
+             setup = \"CREATE TABLE IF NOT EXISTS {table} (id text PRIMARY KEY, place bigserial, n int8, word varchar(5))\"\n\
              sql = \"INSERT INTO {table} (id, n, word) VALUES (${{hookline_id}}, ${{n}}, ${{word}}) ON CONFLICT (id) DO NOTHING\""
         )
     }
 
     fn numbers(&self, _: usize) -> Vec<u64> {
-        let rows = postgres_reader::query(&format!("SELECT n FROM {} ORDER BY place", self.0));
+        let rows = postgres_reader::query(&format!("SELECT n FROM {} ORDER BY place", self.table));
         rows.iter().map(|row| row.get::<_, i64>(0) as u64).collect()
     }
 
@@ -106,7 +115,7 @@ impl Server for Postgres {
     }
 
     fn clean(&self) {
-        postgres_reader::execute(&format!("DROP TABLE {}", self.0));
+        postgres_reader::execute(&format!("DROP TABLE {}", self.table));
     }
 }
 
