@@ -38,8 +38,9 @@ pub(crate) enum Method {
     /// By the statement.
     #[default]
     Insert,
-    /// By COPY into a table of the session, and from there by the statement, a whole batch in one transaction. The statement is an INSERT with one row
-    /// of VALUES. Whether a record can come twice depends on its ON CONFLICT, as without COPY.
+    /// By COPY, a whole batch at once. The statement is an INSERT with one row of VALUES. Where that has nothing but placeholders and nothing stands
+    /// behind it, the batch goes into the table itself, which is the fast way: a record that comes again is there twice. With ON CONFLICT or whatever
+    /// else, it goes into a table of the session, and from there by the statement, in one transaction.
     Copy,
 }
 

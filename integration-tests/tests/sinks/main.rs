@@ -267,6 +267,7 @@ fn postgres_stands_everything() {
 fn postgres_stands_everything_by_copy() {
     let _server = services::stay();
     stands_everything(&servers::postgres_copy());
+    stands_everything(&servers::postgres_copy_plain());
 }
 
 #[test]

@@ -73,19 +73,30 @@ struct Postgres {
     table: String,
     /// The method of the action.
     method: &'static str,
+    /// Whether the statement and the table know records that come again.
+    is_unique: bool,
 }
 
 pub(crate) fn postgres() -> impl Server {
-    Postgres { table: unique("stands"), method: "insert" }
+    Postgres { table: unique("stands"), method: "insert", is_unique: true }
 }
 
 pub(crate) fn postgres_copy() -> impl Server {
-    Postgres { table: unique("stands"), method: "copy" }
+    Postgres { table: unique("stands"), method: "copy", is_unique: true }
+}
+
+/// COPY into the table itself.
+pub(crate) fn postgres_copy_plain() -> impl Server {
+    Postgres { table: unique("stands"), method: "copy", is_unique: false }
 }
 
 impl Server for Postgres {
     fn name(&self) -> &'static str {
-        if self.method == "copy" { "postgres, COPY" } else { "postgres" }
+        match (self.method, self.is_unique) {
+            ("copy", true) => "postgres, COPY with ON CONFLICT",
+            ("copy", false) => "postgres, COPY",
+            _ => "postgres",
+        }
     }
 
     fn proxy(&self) -> Proxy {
@@ -97,11 +108,12 @@ impl Server for Postgres {
     }
 
     fn parameters(&self) -> String {
-        let Postgres { table, method } = self;
+        let Postgres { table, method, is_unique } = self;
+        let (key, conflict) = if *is_unique { ("PRIMARY KEY", "ON CONFLICT (id) DO NOTHING") } else { ("", "") };
         format!(
             "method = \"{method}\"\n\
-             setup = \"CREATE TABLE IF NOT EXISTS {table} (id text PRIMARY KEY, place bigserial, n int8, word varchar(5))\"\n\
-             sql = \"INSERT INTO {table} (id, n, word) VALUES (${{hookline_id}}, ${{n}}, ${{word}}) ON CONFLICT (id) DO NOTHING\""
+             setup = \"CREATE TABLE IF NOT EXISTS {table} (id text {key}, place bigserial, n int8, word varchar(5))\"\n\
+             sql = \"INSERT INTO {table} (id, n, word) VALUES (${{hookline_id}}, ${{n}}, ${{word}}) {conflict}\""
         )
     }
 
@@ -111,7 +123,7 @@ impl Server for Postgres {
     }
 
     fn is_idempotent(&self) -> bool {
-        true
+        self.is_unique
     }
 
     fn clean(&self) {
