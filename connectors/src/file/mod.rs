@@ -2,7 +2,6 @@
 //!
 //! A line begins with the record's `hookline_id`, which rises. The last line tells how far the file has come, so that nothing is written twice, and
 //! a line that a crash has cut is written anew.
-
 //!
 //! Parquet files are made of such lines: a file is written at once, under another name, synced, and then gets its own.
 
