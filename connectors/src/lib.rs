@@ -12,6 +12,8 @@ mod document;
 pub mod intake;
 /// What a kind of connector is, and how its settings are read.
 pub mod kind;
+/// OAuth 2.0 tokens: what the connectors share that log in by them.
+mod oauth2;
 /// How far a sink has come that writes records one after the other.
 mod progress;
 /// The table of connectors.
@@ -24,7 +26,7 @@ mod tls;
 /// Sessions between questions.
 mod idle;
 
-/// Files of JSON lines.
+/// Files: JSON lines, Parquet.
 mod file;
 /// HTTP: webhooks.
 mod http;

@@ -68,6 +68,33 @@ impl Statement {
         format!("{head}{}{tail}", rows.join(", ")).into()
     }
 
+    /// The table and its columns, where the statement does nothing but put the parameters there, in their order.
+    pub(crate) fn target(&self) -> Option<&str> {
+        let Values { head, row, tail } = self.values.as_ref().filter(|_| self.takes_rows())?;
+        let is_plain = |text: &String| text.chars().all(|c| c.is_whitespace() || "(),".contains(c));
+        if !row.iter().all(is_plain) || !tail.trim().trim_end_matches(';').is_empty() {
+            return None;
+        }
+        let words = head.to_ascii_uppercase();
+        let (start, end) = (words.strip_prefix("INSERT")?.trim_start().strip_prefix("INTO")?.len(), words.rfind("VALUES")?);
+        let target = head[words.len() - start..end].trim();
+        // OVERRIDING and an alias mean more than a place.
+        let is_place = target.ends_with(')') || !target.contains(char::is_whitespace);
+        is_place.then_some(target)
+    }
+
+    /// The text where the row of VALUES is selected from a table. `column` is what stands in the place of each placeholder, from 0.
+    pub(crate) fn selecting(&self, table: &str, column: impl Fn(usize) -> String) -> Option<String> {
+        let Values { head, row, tail } = self.values.as_ref().filter(|_| self.takes_rows())?;
+        let head = &head[..head.to_ascii_uppercase().rfind("VALUES")?];
+        let mut places = 0..;
+        let row = row.join(&PLACE.to_string());
+        let row = row.strip_prefix('(')?.strip_suffix(')')?;
+        let pieces: Vec<&str> = row.split(PLACE).collect();
+        let selected = pieces[1..].iter().zip(&mut places).map(|(piece, place)| format!("{}{piece}", column(place)));
+        Some(format!("{head}SELECT {}{} FROM {table}{tail}", pieces[0], selected.collect::<String>()))
+    }
+
     /// The parameters for a record. A placeholder that is the whole parameter keeps its type.
     pub(crate) fn bind(&self, record: &Record) -> Vec<Value> {
         self.parameters.iter().map(|parameter| bind(parameter, record)).collect()
@@ -231,6 +258,27 @@ mod tests {
         let row = Value::from_json(serde_json::json!({"a": 1, "b": {"c": "x"}}));
         let record = Record { sequence: 0, hookline_id: "n:1:1".into(), bytes: 0, row };
         assert_eq!(statement.bind(&record), [Value::Int(1), Value::text("x")]);
+    }
+
+    #[test]
+    fn a_row_is_selected_from_a_table() {
+        let selecting = |sql| Statement::parse("sql", sql, mark).expect("valid").selecting("s", |place| format!("p{place}"));
+        let sql = "INSERT INTO values_of (a, b, c) values ( ${a}, f(${b.c}, ')'), 1 ) ON CONFLICT DO NOTHING";
+        let expect = "INSERT INTO values_of (a, b, c) SELECT  p0, f(p1, ')'), 1  FROM s ON CONFLICT DO NOTHING";
+        assert_eq!(selecting(sql).as_deref(), Some(expect));
+        assert_eq!(selecting("UPDATE t SET a = ${a}"), None);
+        let target = |sql| Statement::parse("sql", sql, mark).expect("valid").target().map(str::to_owned);
+        assert_eq!(target("insert into \"values\" (a, b)\n values (${a}, ${b}) ;").as_deref(), Some("\"values\" (a, b)"));
+        assert_eq!(target("INSERT INTO t VALUES (${a})").as_deref(), Some("t"));
+        for more in [
+            sql,
+            "INSERT INTO t (a) VALUES (f(${a}))",
+            "INSERT INTO t (a) VALUES (${a}) ON CONFLICT DO NOTHING",
+            "INSERT INTO t (a) OVERRIDING SYSTEM VALUE VALUES (${a})",
+            "INSERT INTO t (a, b) VALUES (${a}, 1)",
+        ] {
+            assert_eq!(target(more), None, "{more}");
+        }
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! Files of JSON lines: every record once and in order, through kills and changes of files.
+//! Files of JSON lines and of Parquet: every record once and in order, through kills and changes of files.
 
 use std::path::Path;
 use std::time::Duration;
 
-use hookline_integration_tests::broker::{Broker, account};
+use hookline_integration_tests::broker::{Broker, account, dead_letters, run};
 use hookline_integration_tests::{eventually, publish_all};
 use hookline_mqtt::client::Options;
 
@@ -52,4 +52,88 @@ fn lines_come_once_and_in_order_through_kills_and_changes_of_files() {
     assert!(std::fs::read_dir(&out).expect("a folder").count() > 5, "files are changed by size");
     assert!(broker.stop().success());
     assert_eq!(account(folder.path(), "lines"), [1000, 0, 0]);
+}
+
+/// The rows of all Parquet files that are complete, read by pyarrow.
+fn rows(folder: &Path) -> Vec<serde_json::Value> {
+    let python = std::env::var("HOOKLINE_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/python/parquet.py");
+    let output = std::process::Command::new(python).arg(script).arg(folder).output().expect("python runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+/// How many records wait while the broker runs.
+fn pending(folder: &Path) -> u64 {
+    let data = folder.join("data");
+    let (_, shown, error) = run(&["ctl", "actions", "table", "-o", "json", "--data", data.to_str().expect("UTF-8")]);
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap_or_else(|_| panic!("{error}"));
+    shown["ledger"]["pending"].as_u64().expect("a number")
+}
+
+#[test]
+fn parquet_has_each_record_once_and_in_order_through_kills_and_other_columns() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = |columns: &str| {
+        format!(
+            r#"
+            [connectors.files]
+            type = "file"
+            folder = "out"
+            [actions.table]
+            connector = "files"
+            delivery = {{ batch_records_max = 20 }}
+            [actions.table.parameters]
+            format = "parquet"
+            name = "readings.parquet"
+            rotate_bytes = 10000
+            rotate_secs = 2
+            columns = {columns}
+            [rules.all]
+            sql = 'SELECT clientid AS device, payload.n AS n, payload.celsius AS celsius, timestamp AS at FROM "t"'
+            actions = ["table"]
+            "#
+        )
+    };
+    let columns = r#"[{ name = "device", type = "string" }, { name = "n", type = "int" }, { name = "celsius", type = "float" },
+        { name = "at", type = "timestamp" }, { name = "gone", type = "boolean" }]"#;
+    let out = folder.path().join("data/out");
+    let payload = |n: u64| match n {
+        777 => format!("{{\"n\": {n}, \"celsius\": \"hot\"}}"),
+        _ => format!("{{\"n\": {n}, \"celsius\": {}.5}}", n % 50),
+    };
+    for round in 0..5u64 {
+        let broker = Broker::start(folder.path(), &config(columns));
+        let mut client = broker.connect(&Options::new("c"));
+        publish_all(&mut client, "t", (round * 200..round * 200 + 200).map(payload));
+        if round < 4 {
+            broker.kill();
+        } else {
+            eventually("all are taken", LIMIT, || (pending(folder.path()) == 0).then_some(()));
+            assert!(broker.stop().success());
+        }
+    }
+    // What waits was written for the columns of before, and gets them.
+    let broker = Broker::start(folder.path(), &config("[]"));
+    let mut client = broker.connect(&Options::new("c"));
+    publish_all(&mut client, "t", (1000..1010).map(payload));
+    let rows = eventually("all are there, also what no file was full with", 2 * LIMIT, || {
+        std::thread::sleep(Duration::from_secs(1));
+        Some(rows(&out)).filter(|rows| rows.len() >= 1009)
+    });
+    let (columns, whole) = rows.split_at(999);
+    let found: Vec<u64> = columns.iter().map(|row| row["n"].as_u64().expect("a number")).collect();
+    assert_eq!(found, (0..1000).filter(|n| *n != 777).collect::<Vec<_>>());
+    for row in columns {
+        let celsius = (row["n"].as_u64().expect("a number") % 50) as f64 + 0.5;
+        assert!(row["hookline_id"].is_string() && row["device"] == "c" && row["celsius"] == celsius && row["gone"].is_null(), "{row}");
+        assert!(row["at"].as_str().is_some_and(|at| at.ends_with("+00:00")), "a time in UTC: {row}");
+    }
+    let whole: Vec<serde_json::Value> =
+        whole.iter().map(|row| serde_json::from_str(row["row"].as_str().expect("text")).expect("JSON")).collect();
+    assert_eq!(whole.iter().map(|row| row["n"].as_u64()).collect::<Vec<_>>(), (1000..1010).map(Some).collect::<Vec<_>>());
+    assert!(whole.iter().all(|row| row["device"] == "c" && row["hookline_id"].is_null()), "as the rule selected it");
+    assert!(broker.stop().success());
+    assert_eq!(account(folder.path(), "table"), [1009, 1, 0]);
+    assert_eq!(dead_letters(folder.path(), "table")[0]["error"], r#"file: column "celsius": "hot" is no float"#);
 }

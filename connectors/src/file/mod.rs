@@ -1,9 +1,12 @@
-//! Files of JSON lines: for those without a database. A batch is synced before it counts as delivered; files are changed by size and age.
+//! Files of JSON lines, or Parquet: for those without a database. A batch is synced before it counts as delivered; files are changed by size and age.
 //!
 //! A line begins with the record's `hookline_id`, which rises. The last line tells how far the file has come, so that nothing is written twice, and
 //! a line that a crash has cut is written anew.
+//!
+//! Parquet files are made of such lines: a file is written at once, under another name, synced, and then gets its own.
 
 mod config;
+mod parquet;
 mod sink;
 mod writer;
 

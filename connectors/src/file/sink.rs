@@ -8,17 +8,23 @@ use hookline_schemas::ports::BoxFuture;
 use hookline_schemas::{Map, Record, Value};
 use parking_lot::Mutex;
 
-use super::config::Parameters;
+use super::config::{Format, Parameters};
+use super::parquet::Columns;
 use super::writer::{Rotation, Writer};
 use crate::connector::{Failure, Sink};
 use crate::document::{Document, anything};
 use crate::kind::{PARAMETERS, SettingsError};
+
+/// After how long a Parquet file ends where nothing else is said.
+const PARQUET_ROTATE_SECS: u64 = 3600;
 
 pub(super) struct FileSink {
     folder: PathBuf,
     name: String,
     rotation: Rotation,
     line: Document,
+    /// Of Parquet files.
+    columns: Option<Columns>,
     writer: Option<Arc<Mutex<Writer>>>,
 }
 
@@ -28,12 +34,21 @@ impl FileSink {
         if parameters.name.is_empty() || parameters.name.contains('/') || parameters.name.starts_with('.') {
             return Err(wrong("name", "must be the name of a file, without a folder"));
         }
-        let age = (parameters.rotate_secs > 0).then(|| Duration::from_secs(parameters.rotate_secs));
+        let columns = match parameters.format {
+            Format::Parquet => Some(Columns::new(&parameters.columns)?),
+            Format::Ndjson if !parameters.columns.is_empty() => {
+                return Err(wrong("columns", "only Parquet has columns; set format = \"parquet\""));
+            }
+            Format::Ndjson => None,
+        };
+        let secs = parameters.rotate_secs.unwrap_or(if columns.is_some() { PARQUET_ROTATE_SECS } else { 0 });
+        let age = (secs > 0).then(|| Duration::from_secs(secs));
         Ok(FileSink {
             folder,
             name: parameters.name.clone(),
             rotation: Rotation { bytes: parameters.rotate_bytes.max(1), age, files_max: parameters.files_max },
             line: Document::parse("line", &parameters.line)?,
+            columns,
             writer: None,
         })
     }
@@ -46,7 +61,11 @@ impl FileSink {
         line.push_new("hookline_id", Value::text(&record.hookline_id));
         fields.iter().for_each(|(name, value)| line.insert(name, value.clone()));
         line.insert("hookline_id", Value::text(&record.hookline_id));
-        Ok(format!("{}\n", Value::Map(line).to_json()))
+        let line = Value::Map(line).to_json();
+        if let Some(columns) = &self.columns {
+            columns.check(&line).map_err(Failure::Reject)?;
+        }
+        Ok(format!("{line}\n"))
     }
 }
 
@@ -63,8 +82,8 @@ impl Sink for FileSink {
     fn connect(&mut self) -> BoxFuture<'_, Result<(), Failure>> {
         Box::pin(async {
             self.writer = None;
-            let (folder, name, rotation) = (self.folder.clone(), self.name.clone(), self.rotation);
-            let writer = blocking(move || Writer::open(&folder, &name, rotation)).await?;
+            let (folder, name, rotation, columns) = (self.folder.clone(), self.name.clone(), self.rotation, self.columns.clone());
+            let writer = blocking(move || Writer::open(&folder, &name, rotation, columns)).await?;
             self.writer = Some(Arc::new(Mutex::new(writer)));
             Ok(())
         })
@@ -91,7 +110,13 @@ impl Sink for FileSink {
     }
 
     fn check(&mut self) -> BoxFuture<'_, Result<(), Failure>> {
-        Box::pin(async { Ok(()) })
+        Box::pin(async {
+            match self.writer.clone() {
+                // A file that is due ends also while nothing comes.
+                Some(writer) => blocking(move || writer.lock().rotate_if_due()).await,
+                None => Ok(()),
+            }
+        })
     }
 
     fn close(&mut self) -> BoxFuture<'_, ()> {

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use super::parquet::{Columns, convert};
+
 /// How much of what was written last is looked at for records that may come again: more than what is delivered between two
 /// savings of a queue's front.
 const TAIL_BYTES: u64 = 32 << 20;
@@ -22,7 +24,10 @@ struct Line {
 /// Where lines go.
 pub(super) struct Writer {
     folder: PathBuf,
+    /// The file that is written to.
     name: String,
+    /// Where lines only wait to become Parquet files.
+    parquet: Option<Parquet>,
     file: File,
     bytes: u64,
     began: Instant,
@@ -31,6 +36,14 @@ pub(super) struct Writer {
     files_max: usize,
     /// The records that were there when it was opened and may come again. None of them does once a batch came without any.
     known: HashSet<String>,
+}
+
+/// What lines become.
+struct Parquet {
+    /// The name of the files, without their time.
+    name: String,
+    /// The first line of each file of lines.
+    header: String,
 }
 
 /// When files are changed, and how many are kept.
@@ -42,28 +55,35 @@ pub(super) struct Rotation {
 }
 
 impl Writer {
-    /// Opens the file, and takes a line away that has no end.
-    pub(super) fn open(folder: &Path, name: &str, rotation: Rotation) -> io::Result<Writer> {
+    /// Opens the file, takes a line away that has no end, and finishes what a crash has left.
+    pub(super) fn open(folder: &Path, name: &str, rotation: Rotation, columns: Option<Columns>) -> io::Result<Writer> {
         fs::create_dir_all(folder)?;
-        let mut file = File::options().read(true).append(true).create(true).open(folder.join(name))?;
+        let parquet = columns.map(|columns| Parquet { name: name.to_owned(), header: columns.header() });
+        let name = if parquet.is_some() { format!(".{name}.ndjson") } else { name.to_owned() };
+        let mut file = File::options().read(true).append(true).create(true).open(folder.join(&name))?;
         // Two writers would not see what the other has written.
         file.try_lock().map_err(|_| io::Error::other("another writes to it; an action that writes a file has one worker"))?;
         let bytes = mend(&mut file)?;
         // What is found here counts as written: a crash may have left it in memory only.
         file.sync_data()?;
         File::open(folder)?.sync_all()?;
-        let mut known = HashSet::new();
-        let mut left = ids(&mut file, TAIL_BYTES, &mut known)?;
-        for older in finished(folder, name)?.iter().rev() {
-            if left == 0 {
-                break;
-            }
-            left = ids(&mut File::open(older)?, left, &mut known)?;
-        }
         let age = file.metadata()?.created().ok().and_then(|created| SystemTime::now().duration_since(created).ok()).unwrap_or_default();
         let began = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
         let Rotation { bytes: rotate_bytes, age: rotate_age, files_max } = rotation;
-        Ok(Writer { folder: folder.to_owned(), name: name.to_owned(), file, bytes, began, rotate_bytes, rotate_age, files_max, known })
+        let (folder, known) = (folder.to_owned(), HashSet::new());
+        let mut writer = Writer { folder, name, parquet, file, bytes, began, rotate_bytes, rotate_age, files_max, known };
+        writer.make_parquet()?;
+        if writer.has_other_columns()? {
+            writer.rotate()?;
+        }
+        let mut left = ids(&mut writer.file, TAIL_BYTES, &mut writer.known)?;
+        for older in writer.done()?.iter().rev() {
+            if left == 0 {
+                break;
+            }
+            left = ids(&mut File::open(older)?, left, &mut writer.known)?;
+        }
+        Ok(writer)
     }
 
     /// What of a batch is not there yet. Batches come in order, and begin again before what is there.
@@ -78,14 +98,24 @@ impl Writer {
 
     /// Writes lines, and syncs them.
     pub(super) fn write(&mut self, lines: &[u8]) -> io::Result<()> {
-        let is_old = self.rotate_age.is_some_and(|age| self.began.elapsed() >= age);
-        if self.bytes > 0 && (self.bytes >= self.rotate_bytes || is_old) {
-            self.rotate()?;
+        self.rotate_if_due()?;
+        if self.bytes == 0 {
+            self.began = Instant::now();
+            if let Some(parquet) = &self.parquet {
+                self.file.write_all(parquet.header.as_bytes())?;
+                self.bytes += parquet.header.len() as u64;
+            }
         }
         self.file.write_all(lines)?;
         self.file.sync_data()?;
         self.bytes += lines.len() as u64;
         Ok(())
+    }
+
+    /// Begins a new file where the one at hand is large or old enough.
+    pub(super) fn rotate_if_due(&mut self) -> io::Result<()> {
+        let is_old = self.rotate_age.is_some_and(|age| self.began.elapsed() >= age);
+        if self.bytes > 0 && (self.bytes >= self.rotate_bytes || is_old) { self.rotate() } else { Ok(()) }
     }
 
     fn rotate(&mut self) -> io::Result<()> {
@@ -96,11 +126,62 @@ impl Writer {
         self.file.try_lock().map_err(|_| io::Error::other("another writes to it"))?;
         File::open(&self.folder)?.sync_all()?;
         (self.bytes, self.began) = (0, Instant::now());
-        let finished = finished(&self.folder, &self.name)?;
+        self.make_parquet()?;
+        let name = self.parquet.as_ref().map_or(&self.name, |parquet| &parquet.name);
+        let finished = finished(&self.folder, name)?;
         let surplus = if self.files_max == 0 { 0 } else { finished.len().saturating_sub(self.files_max) };
         for old in &finished[..surplus] {
             fs::remove_file(old)?;
             tracing::info!(file = %old.display(), "the oldest file is removed");
+        }
+        Ok(())
+    }
+}
+
+impl Writer {
+    /// Finished files of lines, oldest first.
+    fn done(&self) -> io::Result<Vec<PathBuf>> {
+        match &self.parquet {
+            Some(parquet) => finished(&self.folder, &format!(".{}.done", parquet.name)),
+            None => finished(&self.folder, &self.name),
+        }
+    }
+
+    /// Whether the lines at hand were written for other columns than those of today.
+    fn has_other_columns(&mut self) -> io::Result<bool> {
+        let Some(parquet) = self.parquet.as_ref().filter(|_| self.bytes > 0) else { return Ok(false) };
+        let mut first = String::new();
+        self.file.seek(SeekFrom::Start(0))?;
+        BufReader::new(&self.file).read_line(&mut first)?;
+        Ok(first != parquet.header)
+    }
+
+    /// Makes Parquet files of finished lines. Of the lines so many are kept as are looked at for records that come again.
+    fn make_parquet(&self) -> io::Result<()> {
+        let Some(parquet) = &self.parquet else { return Ok(()) };
+        let (stem, extension) = parts(&parquet.name);
+        for lines in finished(&self.folder, &self.name)? {
+            let time =
+                lines.file_name().and_then(|name| name.to_str()?.strip_prefix(&format!(".{}-", parquet.name))?.strip_suffix(".ndjson"));
+            let Some(time) = time else { continue };
+            let target = self.folder.join(format!("{stem}-{time}{extension}"));
+            // It may be there already: then a crash came before the lines got their other name.
+            if !target.exists() {
+                let part = self.folder.join(format!(".{stem}-{time}{extension}.part"));
+                convert(&lines, &part)?;
+                fs::rename(&part, &target)?;
+                File::open(&self.folder)?.sync_all()?;
+            }
+            fs::rename(&lines, lines.with_extension("done"))?;
+            File::open(&self.folder)?.sync_all()?;
+        }
+        let mut kept = 0;
+        for lines in self.done()?.iter().rev() {
+            if kept >= TAIL_BYTES {
+                fs::remove_file(lines)?;
+            } else {
+                kept += fs::metadata(lines)?.len();
+            }
         }
         Ok(())
     }
@@ -179,9 +260,9 @@ mod tests {
     #[test]
     fn cut_lines_are_mended_and_what_is_there_is_known_also_over_a_change_of_files() {
         let folder = tempfile::tempdir().expect("a folder");
-        let open = || Writer::open(folder.path(), "e.ndjson", ROTATION).expect("opens");
+        let open = || Writer::open(folder.path(), "e.ndjson", ROTATION, None).expect("opens");
         let mut writer = open();
-        assert!(Writer::open(folder.path(), "e.ndjson", ROTATION).is_err(), "one at a time");
+        assert!(Writer::open(folder.path(), "e.ndjson", ROTATION, None).is_err(), "one at a time");
         let has = |writer: &mut Writer, number: u64| writer.missing(vec![(format!("n:1:{number:016x}"), String::new())]).is_empty();
         writer.write(line(1).as_bytes()).expect("written");
         drop(writer);

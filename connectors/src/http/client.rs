@@ -101,7 +101,7 @@ pub(super) async fn send(request: RequestBuilder) -> Result<(), Problem> {
 }
 
 /// The body of an answer, up to a bound.
-pub(super) async fn body(response: &mut Response) -> Vec<u8> {
+pub(crate) async fn body(response: &mut Response) -> Vec<u8> {
     let mut body = Vec::new();
     while body.len() < ANSWER_BYTES_MAX
         && let Ok(Some(chunk)) = response.chunk().await
@@ -141,7 +141,7 @@ pub(super) fn classify(target: &str, problem: &Problem, retried: &[u16]) -> Fail
 }
 
 /// An error with its causes.
-pub(super) fn explain(error: &reqwest::Error) -> String {
+pub(crate) fn explain(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {

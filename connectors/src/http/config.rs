@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::oauth2::OAuth2;
+
 /// An HTTP server.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -48,34 +50,14 @@ pub(crate) enum Auth {
     Oauth2(OAuth2),
 }
 
-/// Where tokens come from.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct OAuth2 {
-    /// The token endpoint.
-    pub(crate) token_url: String,
-    pub(crate) client_id: String,
-    pub(crate) client_secret: String,
-    /// What is asked for, separated by spaces.
-    #[serde(default)]
-    pub(crate) scope: Option<String>,
-    /// Whom the token is for, where the endpoint wants to know.
-    #[serde(default)]
-    pub(crate) audience: Option<String>,
-    /// How the endpoint gets our name and secret.
-    #[serde(default)]
-    pub(crate) client_auth: ClientAuth,
-}
-
-/// How a token endpoint gets the client's name and secret.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum ClientAuth {
-    /// As HTTP basic authentication.
-    #[default]
-    Basic,
-    /// In the form.
-    Body,
+impl Auth {
+    /// Where tokens come from, if we log in by them.
+    pub(super) fn oauth2(&self) -> Option<&OAuth2> {
+        match self {
+            Auth::Oauth2(settings) => Some(settings),
+            Auth::Basic { .. } | Auth::Bearer { .. } => None,
+        }
+    }
 }
 
 /// A signature: `sha256=` and the HMAC-SHA256 of the body, in hexadecimal.

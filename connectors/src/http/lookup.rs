@@ -10,12 +10,12 @@ use reqwest::Client;
 use tokio::sync::{Mutex, OnceCell};
 
 use super::client;
-use super::config::{Connector, Parameters};
+use super::config::{Auth, Connector, Parameters};
 use super::request::Request;
 use super::sink::authorized;
-use super::token::Token;
 use crate::connector::Failure;
 use crate::kind::SettingsError;
+use crate::oauth2::Token;
 
 struct HttpLookup {
     connector: Connector,
@@ -30,7 +30,9 @@ impl HttpLookup {
     /// A token that lasts, where one is needed.
     async fn token(&self, client: &Client) -> Result<Option<Token>, Failure> {
         let mut token = self.token.lock().await;
-        Token::renew(&mut token, self.connector.auth.as_ref(), client).await?;
+        if let Some(settings) = self.connector.auth.as_ref().and_then(Auth::oauth2) {
+            Token::renew(&mut token, settings, client).await?;
+        }
         Ok(token.clone())
     }
 }

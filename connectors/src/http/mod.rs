@@ -4,12 +4,11 @@
 //! One request at a time, so order is kept. 2xx confirms; what may be over soon is tried again, after the time that the
 //! server asks for; what the server says of the record itself makes it a dead letter.
 
-mod client;
+pub(crate) mod client;
 mod config;
 mod lookup;
-mod request;
+pub(crate) mod request;
 mod sink;
-mod token;
 
 use crate::kind::{self, Kind};
 

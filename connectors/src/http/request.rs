@@ -146,7 +146,7 @@ impl Request {
 }
 
 /// The URL of a server.
-pub(super) fn base(url: &str) -> Result<Url, String> {
+pub(crate) fn base(url: &str) -> Result<Url, String> {
     let parsed = Url::parse(url).map_err(|error| error.to_string())?;
     let has_host = matches!(parsed.scheme(), "http" | "https") && parsed.host_str().is_some();
     if has_host { Ok(parsed) } else { Err("must be http://… or https://…".into()) }

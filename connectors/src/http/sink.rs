@@ -5,16 +5,15 @@ use std::time::Duration;
 
 use hookline_schemas::Record;
 use hookline_schemas::ports::BoxFuture;
-use reqwest::header::AUTHORIZATION;
 use reqwest::{Client, RequestBuilder, Url};
 use tokio::time::Instant;
 
 use super::client::{self, Problem, classify};
 use super::config::{Auth, Batch, Connector, Parameters};
 use super::request::{self, Prepared, Request};
-use super::token::Token;
 use crate::connector::{Failure, Sink};
 use crate::kind::{CONNECTOR, SettingsError};
+use crate::oauth2::Token;
 use crate::progress::Progress;
 
 /// Records of one call where each is a request: few enough that a slow server gets through them before the attempt's deadline.
@@ -105,8 +104,9 @@ impl HttpSink {
 
     /// Sees that there is a token that lasts, where one is needed.
     async fn renew_token(&mut self) -> Result<(), Failure> {
+        let Some(settings) = self.connector.auth.as_ref().and_then(Auth::oauth2) else { return Ok(()) };
         let client = self.client.as_ref().ok_or_else(not_connected)?;
-        Token::renew(&mut self.token, self.connector.auth.as_ref(), client).await
+        Token::renew(&mut self.token, settings, client).await
     }
 
     fn limit(&self) -> Duration {
@@ -120,7 +120,7 @@ pub(super) fn authorized(auth: Option<&Auth>, token: Option<&Token>, request: Re
         (None, _) | (Some(Auth::Oauth2(_)), None) => request,
         (Some(Auth::Basic { username, password }), _) => request.basic_auth(username, Some(password)),
         (Some(Auth::Bearer { token }), _) => request.bearer_auth(token),
-        (Some(Auth::Oauth2(_)), Some(token)) => request.header(AUTHORIZATION, token.header.clone()),
+        (Some(Auth::Oauth2(_)), Some(token)) => request.bearer_auth(&token.secret),
     }
 }
 

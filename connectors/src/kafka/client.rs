@@ -1,44 +1,101 @@
-//! The producer: made, and asked whether it reaches its cluster.
+//! The cluster, and its producer: made, and asked whether it reaches it.
 
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{FutureProducer, Producer};
+use rdkafka::producer::{FutureProducer, Producer as _};
+use tokio::task::{JoinError, spawn_blocking};
 
 use super::config::{Acks, Connector, Parameters};
+use super::login::{Context, Login};
 use crate::connector::Failure;
+use crate::kind::SettingsError;
 
 /// How long the cluster may take to tell about itself.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the client library is to know about login and TLS.
-pub(super) type Security = Vec<(&'static str, String)>;
+/// A producer.
+pub(super) type Producer = FutureProducer<Context>;
 
-/// What every client of a cluster has in common.
-pub(super) fn base(connector: &Connector, security: &Security) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    config
-        .set("bootstrap.servers", &connector.bootstrap_hosts)
-        .set("client.id", "hookline")
-        .set("reconnect.backoff.max.ms", "2000")
-        .set("socket.keepalive.enable", "true");
-    for (name, value) in security {
-        config.set(*name, value);
-    }
-    config
+/// What a sink or source knows of its cluster.
+pub(super) struct Cluster {
+    connector: Connector,
+    /// What the client library is to know about login and TLS.
+    security: Vec<(&'static str, String)>,
+    pub(super) login: Login,
 }
 
-/// The user's own settings, which come last.
-pub(super) fn further(config: &mut ClientConfig, connector: &Connector) {
-    for (name, value) in &connector.properties {
-        config.set(name, value);
+impl Cluster {
+    pub(super) fn new(connector: Connector) -> Result<Cluster, Vec<SettingsError>> {
+        let (security, login) = (connector.security()?, Login::new(&connector));
+        Ok(Cluster { connector, security, login })
+    }
+
+    /// The brokers to begin with.
+    pub(super) fn hosts(&self) -> &str {
+        &self.connector.bootstrap_hosts
+    }
+
+    /// Sees that a login is possible. Called before a client is made, and now and then.
+    pub(super) async fn begin(&mut self) -> Result<(), Failure> {
+        self.login.begin(&self.connector).await
+    }
+
+    /// What every client of a cluster has in common.
+    pub(super) fn base(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &self.connector.bootstrap_hosts)
+            .set("client.id", "hookline")
+            .set("reconnect.backoff.max.ms", "2000")
+            .set("socket.keepalive.enable", "true");
+        for (name, value) in &self.security {
+            config.set(*name, value);
+        }
+        config
+    }
+
+    /// Makes a client. The user's own settings come last.
+    pub(super) fn client<T: FromClientConfigAndContext<Context>>(&self, mut config: ClientConfig) -> Result<T, Failure> {
+        for (name, value) in &self.connector.properties {
+            config.set(name, value);
+        }
+        config.create_with_context(self.login.context()).map_err(|error| Failure::Reconnect(format!("kafka client: {error}")))
+    }
+
+    /// Asks the cluster about itself.
+    pub(super) async fn ping(&self, producer: &Producer) -> Result<(), Failure> {
+        let asking = producer.clone();
+        let asked = spawn_blocking(move || asking.client().fetch_metadata(None, METADATA_TIMEOUT).map(drop)).await;
+        self.answered(asked)
+    }
+
+    /// A failure, and what is known of the login beside it.
+    pub(super) fn explain(&self, failure: Failure) -> Failure {
+        match failure {
+            Failure::Reconnect(problem) => Failure::Reconnect(self.login.explain(&problem)),
+            other => other,
+        }
+    }
+
+    /// What became of a question to the cluster.
+    pub(super) fn answered(&self, asked: Result<Result<(), KafkaError>, JoinError>) -> Result<(), Failure> {
+        match asked {
+            Ok(Ok(())) => {
+                self.login.is_well();
+                Ok(())
+            }
+            Ok(Err(error)) => Err(self.explain(Failure::Reconnect(format!("kafka at {} cannot be reached: {error}", self.hosts())))),
+            Err(error) => Err(Failure::Reconnect(error.to_string())),
+        }
     }
 }
 
 /// Makes the producer; nothing is connected yet.
-pub(super) fn open(connector: &Connector, security: &Security, parameters: &Parameters) -> Result<FutureProducer, Failure> {
-    let mut config = base(connector, security);
+pub(super) fn open(cluster: &Cluster, parameters: &Parameters) -> Result<Producer, Failure> {
+    let mut config = cluster.base();
     let all = parameters.acks == Acks::All;
     config
         .set("enable.idempotence", if all { "true" } else { "false" })
@@ -55,19 +112,7 @@ pub(super) fn open(connector: &Connector, security: &Security, parameters: &Para
         // A transaction that does not come to its end is taken back by the coordinator, so its records need not be tried for longer.
         config.set("transactional.id", id).set("transaction.timeout.ms", "60000").set("message.timeout.ms", "50000");
     }
-    further(&mut config, connector);
-    config.create().map_err(|error| Failure::Reconnect(format!("kafka client: {error}")))
-}
-
-/// Asks the cluster about itself.
-pub(super) async fn ping(producer: &FutureProducer, hosts: &str) -> Result<(), Failure> {
-    let (producer, hosts) = (producer.clone(), hosts.to_owned());
-    let asked = tokio::task::spawn_blocking(move || producer.client().fetch_metadata(None, METADATA_TIMEOUT).map(drop));
-    match asked.await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(Failure::Reconnect(format!("kafka at {hosts} cannot be reached: {error}"))),
-        Err(error) => Err(Failure::Reconnect(error.to_string())),
-    }
+    cluster.client(config)
 }
 
 /// What an error means. Only what is wrong with the record itself is rejected.

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::kind::{PARAMETERS, SettingsError};
+use crate::http::request::base;
+use crate::kind::{CONNECTOR, PARAMETERS, SettingsError};
+use crate::oauth2::OAuth2;
 use crate::tls::{Pem, Tls};
 
 /// A Kafka cluster.
@@ -35,9 +37,17 @@ impl Connector {
         };
         settings.push(("security.protocol", protocol.to_owned()));
         if let Some(login) = &self.authentication {
-            settings.push(("sasl.mechanism", login.mechanism.name().to_owned()));
-            settings.push(("sasl.username", login.username.clone()));
-            settings.push(("sasl.password", login.password.clone()));
+            settings.push(("sasl.mechanism", login.mechanism().to_owned()));
+            match login {
+                Authentication::Plain(own) | Authentication::ScramSha256(own) | Authentication::ScramSha512(own) => {
+                    settings.push(("sasl.username", own.username.clone()));
+                    settings.push(("sasl.password", own.password.clone()));
+                }
+                Authentication::Oauthbearer(own) => drop(
+                    base(&own.token_url)
+                        .map_err(|problem| vec![SettingsError { path: format!("{CONNECTOR}.authentication.token_url"), problem }])?,
+                ),
+            }
         }
         if let Some(tls) = &self.tls {
             let Pem { ca, identity } = tls.read()?;
@@ -52,34 +62,36 @@ impl Connector {
     }
 }
 
-/// A login.
+/// A login, by SASL mechanism.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(tag = "mechanism", rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Authentication {
+    /// The password as it is: use it over TLS only.
+    Plain(Password),
+    #[serde(rename = "scram_sha_256")]
+    ScramSha256(Password),
+    #[serde(rename = "scram_sha_512")]
+    ScramSha512(Password),
+    /// A token by OAuth 2.0, client credentials: use it over TLS only. It is renewed before it ends. The certificate of the token endpoint may come
+    /// from the authorities of the operating system, and from those in `tls.ca`.
+    Oauthbearer(OAuth2),
+}
+
+/// A name and a password.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Authentication {
-    /// How it is proven.
-    pub(crate) mechanism: Mechanism,
+pub(crate) struct Password {
     pub(crate) username: String,
     pub(crate) password: String,
 }
 
-/// SASL mechanisms.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Mechanism {
-    /// The password as it is: use it over TLS only.
-    Plain,
-    #[serde(rename = "scram_sha_256")]
-    ScramSha256,
-    #[serde(rename = "scram_sha_512")]
-    ScramSha512,
-}
-
-impl Mechanism {
-    pub(crate) fn name(self) -> &'static str {
+impl Authentication {
+    fn mechanism(&self) -> &'static str {
         match self {
-            Mechanism::Plain => "PLAIN",
-            Mechanism::ScramSha256 => "SCRAM-SHA-256",
-            Mechanism::ScramSha512 => "SCRAM-SHA-512",
+            Authentication::Plain(_) => "PLAIN",
+            Authentication::ScramSha256(_) => "SCRAM-SHA-256",
+            Authentication::ScramSha512(_) => "SCRAM-SHA-512",
+            Authentication::Oauthbearer(_) => "OAUTHBEARER",
         }
     }
 }

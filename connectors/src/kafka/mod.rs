@@ -8,6 +8,7 @@
 
 mod client;
 mod config;
+mod login;
 mod request;
 mod sink;
 mod source;
@@ -22,8 +23,8 @@ pub(crate) const KIND: Kind = Kind {
         let (connector, parameters) =
             kind::both(kind::settings::<config::Connector>(connector), kind::settings::<config::Parameters>(parameters))?;
         parameters.check()?;
-        let (security, request) = kind::both_valid(connector.security(), request::Request::new(&parameters))?;
-        Ok(Box::new(sink::KafkaSink::new(connector, security, request, parameters)))
+        let (cluster, request) = kind::both_valid(client::Cluster::new(connector), request::Request::new(&parameters))?;
+        Ok(Box::new(sink::KafkaSink::new(cluster, request, parameters)))
     }),
     source: Some(|connector, parameters, _| {
         let (connector, parameters) =

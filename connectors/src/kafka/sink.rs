@@ -6,11 +6,11 @@ use std::time::Duration;
 use hookline_schemas::Record;
 use hookline_schemas::ports::BoxFuture;
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer};
+use rdkafka::producer::{DeliveryFuture, FutureRecord, Producer as _};
 use tokio::time::timeout;
 
-use super::client::{self, Security};
-use super::config::{Connector, Parameters};
+use super::client::{self, Cluster, Producer};
+use super::config::Parameters;
 use super::request::Request;
 use super::transaction::Transactions;
 use crate::connector::{Failure, Sink};
@@ -19,11 +19,10 @@ use crate::connector::{Failure, Sink};
 const CONFIRMATION_WAIT: Duration = Duration::from_secs(10);
 
 pub(super) struct KafkaSink {
-    connector: Connector,
-    security: Security,
+    cluster: Cluster,
     parameters: Parameters,
     request: Request,
-    producer: Option<FutureProducer>,
+    producer: Option<Producer>,
     /// What the producer still has, by sequence. It is waited for, not produced again: the producer keeps the order by itself.
     under_way: VecDeque<(u64, DeliveryFuture)>,
     /// One could not be produced: nothing may go before it.
@@ -33,17 +32,8 @@ pub(super) struct KafkaSink {
 }
 
 impl KafkaSink {
-    pub(super) fn new(connector: Connector, security: Security, request: Request, parameters: Parameters) -> KafkaSink {
-        KafkaSink {
-            connector,
-            security,
-            parameters,
-            request,
-            producer: None,
-            under_way: VecDeque::new(),
-            is_stuck: false,
-            transactions: None,
-        }
+    pub(super) fn new(cluster: Cluster, request: Request, parameters: Parameters) -> KafkaSink {
+        KafkaSink { cluster, parameters, request, producer: None, under_way: VecDeque::new(), is_stuck: false, transactions: None }
     }
 
     /// Hands the records to the producer, but for those that it has already.
@@ -87,14 +77,14 @@ impl KafkaSink {
     }
 
     /// Makes a producer; one for transactions asks how far those have come.
-    async fn make_producer(&mut self) -> Result<FutureProducer, Failure> {
+    async fn make_producer(&mut self) -> Result<Producer, Failure> {
         let producer = match &self.parameters.transactional_id {
             Some(id) => {
-                let (producer, transactions) = Transactions::open(&self.connector, &self.security, &self.parameters, id).await?;
+                let (producer, transactions) = Transactions::open(&self.cluster, &self.parameters, id).await?;
                 self.transactions = Some(transactions);
                 producer
             }
-            None => client::open(&self.connector, &self.security, &self.parameters)?,
+            None => client::open(&self.cluster, &self.parameters)?,
         };
         self.producer = Some(producer.clone());
         Ok(producer)
@@ -135,11 +125,12 @@ impl KafkaSink {
 impl Sink for KafkaSink {
     fn connect(&mut self) -> BoxFuture<'_, Result<(), Failure>> {
         Box::pin(async {
+            self.cluster.begin().await?;
             let producer = match self.producer.clone() {
                 Some(producer) => producer,
                 None => self.make_producer().await?,
             };
-            client::ping(&producer, &self.connector.bootstrap_hosts).await
+            self.cluster.ping(&producer).await
         })
     }
 
@@ -173,17 +164,17 @@ impl Sink for KafkaSink {
             };
             match delivered {
                 Ok(true) => Ok(()),
-                Ok(false) => Err(Failure::Retry(format!(
+                Ok(false) => Err(Failure::Retry(self.cluster.login.explain(&format!(
                     "kafka at {} has confirmed nothing for {} s; {} records are under way",
-                    self.connector.bootstrap_hosts,
+                    self.cluster.hosts(),
                     CONFIRMATION_WAIT.as_secs(),
                     self.under_way.len()
-                ))),
+                )))),
                 Err(failure) => {
                     self.forget_producer();
                     if matches!(failure, Failure::Reject(_)) {
                         // The producer went with the rejected record: the others need a new one.
-                        self.producer = Some(client::open(&self.connector, &self.security, &self.parameters)?);
+                        self.producer = Some(client::open(&self.cluster, &self.parameters)?);
                     }
                     Err(failure)
                 }

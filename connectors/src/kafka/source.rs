@@ -7,21 +7,29 @@ use std::time::Duration;
 use hookline_mqtt::{Properties, QoS, topic};
 use hookline_schemas::ports::{BoxFuture, Door};
 use hookline_schemas::{Map, Template, Value};
-use rdkafka::ClientConfig;
 use rdkafka::consumer::{Consumer, StreamConsumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers, Message as _};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::task::spawn_blocking;
+use tokio::time::{Instant, timeout};
 
-use super::client::{self, Security};
+use super::client::{self, Cluster};
 use super::config::Connector;
+use super::login::Context;
 use crate::connector::Failure;
 use crate::intake::{Inlet, Message, Published, Report, Source};
 use crate::kind::{PARAMETERS, SettingsError, template};
 
 /// How long the cluster may take to say that it is there.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a new consumer may take to look for its token.
+const TOKEN_WAIT: Duration = Duration::from_millis(100);
+
+/// How long tokens may be refused before the consumer is made anew.
+const REFUSED_MAX: Duration = Duration::from_secs(30);
 
 /// What is taken.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -74,8 +82,7 @@ fn yes() -> bool {
 }
 
 pub(super) struct KafkaSource {
-    connector: Connector,
-    security: Security,
+    cluster: Cluster,
     settings: Intake,
     topic: Template,
     payload: Template,
@@ -90,12 +97,13 @@ impl KafkaSource {
         }
         let qos = QoS::from_bits(settings.qos).ok_or_else(|| wrong("qos", "must be 0, 1 or 2"))?;
         let (topic, payload) = (template("topic", &settings.topic)?, template("payload", &settings.payload)?);
-        let security = connector.security()?;
-        Ok(KafkaSource { connector, security, settings, topic, payload, qos })
+        let cluster = Cluster::new(connector)?;
+        Ok(KafkaSource { cluster, settings, topic, payload, qos })
     }
 
-    async fn open(&self, name: &str) -> Result<Arc<StreamConsumer>, Failure> {
-        let mut config: ClientConfig = client::base(&self.connector, &self.security);
+    async fn open(&mut self, name: &str) -> Result<Arc<StreamConsumer<Context>>, Failure> {
+        self.cluster.begin().await?;
+        let mut config = self.cluster.base();
         let group = self.settings.group_id.clone().unwrap_or_else(|| format!("hookline-{name}"));
         let reset = if self.settings.offset_reset == OffsetReset::Earliest { "earliest" } else { "latest" };
         config
@@ -107,20 +115,24 @@ impl KafkaSource {
             .set("enable.auto.offset.store", "false")
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("isolation.level", "read_committed");
-        client::further(&mut config, &self.connector);
-        let consumer: StreamConsumer = config.create().map_err(|error| Failure::Reconnect(format!("kafka client: {error}")))?;
+        let consumer: StreamConsumer<Context> = self.cluster.client(config)?;
+        if self.cluster.login.has_tokens() {
+            // A consumer gets its token while it is asked for messages, of which there are none yet.
+            drop(timeout(TOKEN_WAIT, consumer.recv()).await);
+        }
         let topics: Vec<&str> = self.settings.topics.iter().map(String::as_str).collect();
         consumer.subscribe(&topics).map_err(|error| client::classify(&error))?;
         let consumer = Arc::new(consumer);
         let asked = Arc::clone(&consumer);
         let there = spawn_blocking(move || asked.fetch_metadata(None, METADATA_TIMEOUT).map(drop)).await;
-        there.map_err(|error| Failure::Reconnect(format!("kafka: {error}")))?.map_err(|error| client::classify(&error))?;
+        self.cluster.answered(there)?;
         Ok(consumer)
     }
 
-    async fn take_in(&self, consumer: &StreamConsumer, door: &dyn Door, report: &Report) -> Result<(), Failure> {
+    async fn take_in(&self, consumer: &StreamConsumer<Context>, door: &dyn Door, report: &Report) -> Result<(), Failure> {
         let mut inlet = Inlet::open(door, report.name()).await?;
         let mut under_way: VecDeque<(String, i32, i64)> = VecDeque::new();
+        let mut refused = None;
         loop {
             tokio::select! {
                 answer = inlet.answer(), if !under_way.is_empty() => {
@@ -133,7 +145,12 @@ impl KafkaSource {
                     }
                 }
                 received = consumer.recv(), if inlet.has_room() => {
-                    let received = received.map_err(|error| client::classify(&error))?;
+                    let received = match received {
+                        Ok(received) => received,
+                        Err(error) if self.may_pass(&error, &mut refused) => continue,
+                        Err(error) => return Err(self.cluster.explain(client::classify(&error))),
+                    };
+                    refused = None;
                     report.received();
                     let place = (received.topic().to_owned(), received.partition(), received.offset());
                     let sent = match self.message(&received) {
@@ -154,6 +171,12 @@ impl KafkaSource {
                 }
             }
         }
+    }
+
+    /// Whether an error ends by itself: the client tries again with the next token, and keeps its place in the group meanwhile.
+    fn may_pass(&self, error: &KafkaError, since: &mut Option<Instant>) -> bool {
+        let is_token = self.cluster.login.has_tokens() && error.rdkafka_error_code() == Some(RDKafkaErrorCode::Authentication);
+        is_token && since.get_or_insert_with(Instant::now).elapsed() < REFUSED_MAX
     }
 
     fn message(&self, received: &BorrowedMessage<'_>) -> Result<Message, String> {
@@ -188,7 +211,7 @@ impl KafkaSource {
 }
 
 /// What comes before it, and itself, is done with. A partition that has gone meanwhile is another's.
-fn store(consumer: &StreamConsumer, topic: &str, partition: i32, offset: i64) {
+fn store(consumer: &StreamConsumer<Context>, topic: &str, partition: i32, offset: i64) {
     if let Err(error) = consumer.store_offset(topic, partition, offset) {
         tracing::debug!(topic, partition, %error, "an offset is not stored");
     }

@@ -9,11 +9,12 @@ use std::time::Duration;
 use hookline_schemas::Record;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::producer::{FutureProducer, Producer};
+use rdkafka::producer::Producer as _;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::client::{self, Security};
-use super::config::{Connector, Parameters};
+use super::client::{self, Cluster, Producer};
+use super::config::Parameters;
+use super::login::Context;
 use crate::connector::Failure;
 
 /// How long the coordinator may take.
@@ -25,24 +26,22 @@ pub(super) struct Transactions {
     id: String,
     /// Whose first partition the offset is said to be of.
     topic: String,
-    group: Arc<BaseConsumer>,
+    group: Arc<BaseConsumer<Context>>,
     /// The last record that is in Kafka for good.
     done: Option<String>,
 }
 
 impl Transactions {
     /// Makes a producer for them, ends what an earlier one has left, and reads how far it had come.
-    pub(super) async fn open(
-        connector: &Connector,
-        security: &Security,
-        parameters: &Parameters,
-        id: &str,
-    ) -> Result<(FutureProducer, Transactions), Failure> {
-        let producer = client::open(connector, security, parameters)?;
-        let mut config = client::base(connector, security);
+    pub(super) async fn open(cluster: &Cluster, parameters: &Parameters, id: &str) -> Result<(Producer, Transactions), Failure> {
+        let producer = client::open(cluster, parameters)?;
+        let mut config = cluster.base();
         config.set("group.id", id).set("enable.auto.commit", "false");
-        client::further(&mut config, connector);
-        let group: BaseConsumer = config.create().map_err(|error| Failure::Reconnect(format!("kafka client: {error}")))?;
+        let group: BaseConsumer<Context> = cluster.client(config)?;
+        if cluster.login.has_tokens() {
+            // A consumer gets its token while it is asked for messages, of which there are none.
+            drop(group.poll(Duration::ZERO));
+        }
         let (id, topic) = (id.to_owned(), parameters.topic.clone());
         blocking(move || {
             producer.init_transactions(TIMEOUT)?;
@@ -69,7 +68,7 @@ impl Transactions {
     }
 
     /// Ends a transaction with these records.
-    pub(super) async fn commit(&mut self, producer: &FutureProducer, records: &[Record]) -> Result<(), Failure> {
+    pub(super) async fn commit(&mut self, producer: &Producer, records: &[Record]) -> Result<(), Failure> {
         let Some(last) = records.last() else { return Ok(()) };
         let (producer, own, id, place) = (producer.clone(), self.clone(), last.hookline_id.clone(), last.sequence + 1);
         let result = blocking(move || {

@@ -23,9 +23,25 @@ pub(crate) struct Parameters {
     /// `ON CONFLICT DO NOTHING` a repeated delivery is harmless.
     #[serde(default = "audit_sql")]
     pub(crate) sql: String,
+    /// How records get there.
+    #[serde(default)]
+    pub(crate) method: Method,
     /// Statements to run at each connection, such as CREATE TABLE IF NOT EXISTS.
     #[serde(default = "audit_setup")]
     pub(crate) setup: String,
+}
+
+/// How records get there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Method {
+    /// By the statement.
+    #[default]
+    Insert,
+    /// By COPY, a whole batch at once. The statement is an INSERT with one row of VALUES. Where that has nothing but placeholders and nothing stands
+    /// behind it, the batch goes into the table itself, which is the fast way: a record that comes again is there twice. With ON CONFLICT or whatever
+    /// else, it goes into a table of the session, and from there by the statement, in one transaction.
+    Copy,
 }
 
 fn audit_setup() -> String {

@@ -1,8 +1,9 @@
 //! PostgreSQL: each record fills the placeholders of a statement, which become typed parameters. Several records go in one
-//! INSERT, a batch in one transaction. Without a statement of its own an action writes the audit table.
+//! INSERT, or by COPY, a batch in one transaction. Without a statement of its own an action writes the audit table.
 
 mod client;
 mod config;
+mod copy;
 mod lookup;
 mod request;
 mod sink;

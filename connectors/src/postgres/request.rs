@@ -61,7 +61,8 @@ impl ToSql for Parameter {
     to_sql_checked!();
 }
 
-fn is_binary(ty: &Type) -> bool {
+/// Whether values of the type have a binary form here.
+pub(super) fn is_binary(ty: &Type) -> bool {
     if let Kind::Array(inner) = ty.kind() {
         return is_binary(inner);
     }

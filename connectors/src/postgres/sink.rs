@@ -8,10 +8,11 @@ use tokio_postgres::GenericClient;
 use tokio_postgres::types::ToSql;
 
 use super::client::{Prepared, Server, Session, classify, server};
-use super::config::{Connector, Parameters};
+use super::config::{Connector, Method, Parameters};
+use super::copy::Copy;
 use super::request::Parameter;
 use crate::connector::{Failure, Sink};
-use crate::kind::{SettingsError, both_valid};
+use crate::kind::{PARAMETERS, SettingsError, both_valid};
 use crate::statement::{Rows, Statement};
 
 pub(super) struct PostgresSink {
@@ -19,7 +20,10 @@ pub(super) struct PostgresSink {
     setup: String,
     statement: Statement,
     rows: Rows,
+    method: Method,
     session: Option<Session>,
+    /// What the session was prepared for.
+    copy: Option<Copy>,
 }
 
 pub(super) fn mark(number: usize) -> String {
@@ -29,11 +33,32 @@ pub(super) fn mark(number: usize) -> String {
 impl PostgresSink {
     pub(super) fn new(connector: Connector, parameters: Parameters) -> Result<PostgresSink, Vec<SettingsError>> {
         let (server, statement) = both_valid(server(&connector), Statement::parse("sql", &parameters.sql, mark))?;
+        if parameters.method == Method::Copy && !statement.takes_rows() {
+            let problem = "\"copy\" needs an INSERT with one row of VALUES, and placeholders in that row only";
+            return Err(vec![SettingsError { path: format!("{PARAMETERS}.method"), problem: problem.to_owned() }]);
+        }
         let rows = Rows::new(&statement);
-        Ok(PostgresSink { server, setup: parameters.setup, statement, rows, session: None })
+        let Parameters { setup, method, .. } = parameters;
+        Ok(PostgresSink { server, setup, statement, rows, method, session: None, copy: None })
     }
 
     async fn write(&mut self, session: &mut Session, records: &[Record]) -> Result<(), Failure> {
+        match self.method {
+            Method::Insert => self.insert_all(session, records).await,
+            Method::Copy => {
+                let copy = match self.copy.take() {
+                    Some(copy) => copy,
+                    None => Copy::prepare(session, &self.statement).await?,
+                };
+                copy.write(session, &self.statement, records).await?;
+                // After a failure it is made anew: the statement's table may be another by now.
+                self.copy = Some(copy);
+                Ok(())
+            }
+        }
+    }
+
+    async fn insert_all(&mut self, session: &mut Session, records: &[Record]) -> Result<(), Failure> {
         if self.rows.begin(records.len()) {
             // One statement is a transaction by itself.
             let (client, prepared) = session.parts();
@@ -76,7 +101,7 @@ fn not_connected() -> Failure {
 impl Sink for PostgresSink {
     fn connect(&mut self) -> BoxFuture<'_, Result<(), Failure>> {
         Box::pin(async {
-            self.session = None;
+            (self.session, self.copy) = (None, None);
             self.session = Some(self.server.connect(&self.setup).await?);
             Ok(())
         })

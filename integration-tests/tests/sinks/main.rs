@@ -264,6 +264,13 @@ fn postgres_stands_everything() {
 }
 
 #[test]
+fn postgres_stands_everything_by_copy() {
+    let _server = services::stay();
+    stands_everything(&servers::postgres_copy());
+    stands_everything(&servers::postgres_copy_plain());
+}
+
+#[test]
 fn redis_stands_everything() {
     let _server = services::stay();
     stands_everything(&servers::redis());

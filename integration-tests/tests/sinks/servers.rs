@@ -69,15 +69,34 @@ fn server_of(url: &str) -> SocketAddr {
     resolve(place.split('/').next().expect("host:port"))
 }
 
-struct Postgres(String);
+struct Postgres {
+    table: String,
+    /// The method of the action.
+    method: &'static str,
+    /// Whether the statement and the table know records that come again.
+    is_unique: bool,
+}
 
 pub(crate) fn postgres() -> impl Server {
-    Postgres(unique("stands"))
+    Postgres { table: unique("stands"), method: "insert", is_unique: true }
+}
+
+pub(crate) fn postgres_copy() -> impl Server {
+    Postgres { table: unique("stands"), method: "copy", is_unique: true }
+}
+
+/// COPY into the table itself.
+pub(crate) fn postgres_copy_plain() -> impl Server {
+    Postgres { table: unique("stands"), method: "copy", is_unique: false }
 }
 
 impl Server for Postgres {
     fn name(&self) -> &'static str {
-        "postgres"
+        match (self.method, self.is_unique) {
+            ("copy", true) => "postgres, COPY with ON CONFLICT",
+            ("copy", false) => "postgres, COPY",
+            _ => "postgres",
+        }
     }
 
     fn proxy(&self) -> Proxy {
@@ -89,24 +108,26 @@ impl Server for Postgres {
     }
 
     fn parameters(&self) -> String {
-        let table = &self.0;
+        let Postgres { table, method, is_unique } = self;
+        let (key, conflict) = if *is_unique { ("PRIMARY KEY", "ON CONFLICT (id) DO NOTHING") } else { ("", "") };
         format!(
-            "setup = \"CREATE TABLE IF NOT EXISTS {table} (id text PRIMARY KEY, place bigserial, n int8, word varchar(5))\"\n\
-             sql = \"INSERT INTO {table} (id, n, word) VALUES (${{hookline_id}}, ${{n}}, ${{word}}) ON CONFLICT (id) DO NOTHING\""
+            "method = \"{method}\"\n\
+             setup = \"CREATE TABLE IF NOT EXISTS {table} (id text {key}, place bigserial, n int8, word varchar(5))\"\n\
+             sql = \"INSERT INTO {table} (id, n, word) VALUES (${{hookline_id}}, ${{n}}, ${{word}}) {conflict}\""
         )
     }
 
     fn numbers(&self, _: usize) -> Vec<u64> {
-        let rows = postgres_reader::query(&format!("SELECT n FROM {} ORDER BY place", self.0));
+        let rows = postgres_reader::query(&format!("SELECT n FROM {} ORDER BY place", self.table));
         rows.iter().map(|row| row.get::<_, i64>(0) as u64).collect()
     }
 
     fn is_idempotent(&self) -> bool {
-        true
+        self.is_unique
     }
 
     fn clean(&self) {
-        postgres_reader::execute(&format!("DROP TABLE {}", self.0));
+        postgres_reader::execute(&format!("DROP TABLE {}", self.table));
     }
 }
 

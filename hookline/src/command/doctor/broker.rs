@@ -75,7 +75,7 @@ impl Running {
     }
 
     fn alarms(&self) -> anyhow::Result<Vec<Finding>> {
-        let Page { data, .. } = self.control.get("/alarms?activated=true&limit=100")?;
+        let Page::<Value> { data, .. } = self.control.get("/alarms?activated=true&limit=100")?;
         if data.is_empty() {
             return Ok(vec![Finding::ok("alarms", "none is active")]);
         }

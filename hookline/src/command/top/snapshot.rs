@@ -99,7 +99,7 @@ impl Snapshot {
         let number = |value: &Value, key: &str| value[key].as_u64().unwrap_or_default();
         let text = |value: &Value, key: &str| value[key].as_str().map(str::to_owned);
         let connectors: Vec<Value> = control.get("/connectors")?;
-        let Page { data: alarms, .. } = control.get("/alarms?activated=true&limit=20")?;
+        let Page::<Value> { data: alarms, .. } = control.get("/alarms?activated=true&limit=20")?;
         let snapshot = Snapshot {
             node: text(&node, "node").unwrap_or_default(),
             version: text(&node, "version").unwrap_or_default(),
