@@ -60,6 +60,7 @@ simulate: build  ## Run simulations of the broker with ever new seeds, until one
 bench: build     ## Measure beside mosquitto, rumqttd and rmqttd (ROUNDS, 3, each), and how cost grows; half an hour
 	@peers=$$(./setup bench | tail -n 1); \
 	PATH="$$peers:$$PATH" $(TARGET)/release/hookline-bench compare --rounds $(or $(ROUNDS),3); \
+	$(TARGET)/release/hookline-bench memory; \
 	$(TARGET)/release/hookline-bench growth | tee $(TARGET)/growth.csv; \
 	bench/plot $(TARGET)/growth.csv docs/growth.svg
 

@@ -216,16 +216,19 @@ impl<'a> Traffic<'a> {
         let mut due = 0u64;
         loop {
             match self.load.pace {
-                Pace::Window(window) => self.fill_windows(window, due == 0),
+                Pace::Window(window) => {
+                    self.fill_windows(window, due == 0);
+                    due = 1;
+                }
                 Pace::Rate(rate) => {
-                    let wanted = (self.started.elapsed().as_secs_f64() * rate) as u64;
+                    // The first is due at once.
+                    let wanted = (self.started.elapsed().as_secs_f64() * rate) as u64 + 1;
                     for number in due..wanted {
                         self.publish((number % self.load.publishers as u64) as usize, (number as f64 * 1e9 / rate) as u64);
                     }
                     due = wanted;
                 }
             }
-            due = due.max(1);
             self.flush()?;
             // An open loop does not sleep: a timer would be later than what is measured.
             let patience = if matches!(self.load.pace, Pace::Window(_)) { 1 } else { 0 };

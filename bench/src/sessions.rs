@@ -132,6 +132,29 @@ pub fn churn(address: SocketAddr, login: &Login, pid: Option<u32>, sessions: usi
     Ok(Churn { sessions, elapsed, cpu })
 }
 
+/// Clients of those numbers make durable sessions, each with a subscription, and leave.
+pub fn leave(address: SocketAddr, login: &Login, numbers: Range<usize>) -> anyhow::Result<()> {
+    for first in numbers.clone().step_by(WAVE) {
+        let mut links = Vec::with_capacity(WAVE);
+        for number in first..(first + WAVE).min(numbers.end) {
+            let mut connect = login.connect(&format!("away-{number}"));
+            connect.clean_start = false;
+            links.push(Link::open(address, &connect)?);
+        }
+        for (number, link) in links.iter_mut().enumerate() {
+            link.accepted()?;
+            link.ask_for(&[&format!("away/{}", first + number)], QoS::AtLeastOnce)?;
+        }
+        for link in &mut links {
+            link.subscribed(1)?;
+            link.output().extend_from_slice(&[0xE0, 0]);
+            link.flush()?;
+        }
+    }
+    std::thread::sleep(REST);
+    Ok(())
+}
+
 /// Connections that are kept.
 #[derive(Debug)]
 pub struct Held(Vec<Link>);

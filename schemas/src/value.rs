@@ -1,6 +1,7 @@
 //! The values that rules compute with and sinks write: typed, with a missing value apart from JSON's null.
 
 use bytes::Bytes;
+use serde::{Serialize, Serializer};
 
 /// A map in the order in which its keys were set. Rows are small, so a scan beats a hash.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -197,7 +198,26 @@ impl std::fmt::Display for Value {
             Value::Float(float) => write!(f, "{float:?}"),
             Value::Text(text) => f.write_str(text),
             Value::Bytes(bytes) => f.write_str(&String::from_utf8_lossy(bytes)),
-            Value::Array(_) | Value::Map(_) => write!(f, "{}", self.to_json()),
+            Value::Array(_) | Value::Map(_) => f.write_str(&serde_json::to_string(self).map_err(|_| std::fmt::Error)?),
+        }
+    }
+}
+
+/// The same as [`Value::to_json`] makes, without making it.
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Value::Undefined | Value::Null => serializer.serialize_unit(),
+            Value::Bool(b) => serializer.serialize_bool(*b),
+            Value::Int(int) => serializer.serialize_i64(*int),
+            Value::Float(float) => serializer.serialize_f64(*float),
+            Value::Text(text) => serializer.serialize_str(text),
+            Value::Bytes(bytes) => match std::str::from_utf8(bytes) {
+                Ok(text) => serializer.serialize_str(text),
+                Err(_) => serializer.collect_map([("$base64", base64(bytes))]),
+            },
+            Value::Array(items) => serializer.collect_seq(items),
+            Value::Map(map) => serializer.collect_map(map.iter().filter(|(_, value)| **value != Value::Undefined)),
         }
     }
 }
@@ -213,4 +233,26 @@ fn base64(bytes: &[u8]) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_written_as_the_document_that_it_makes() {
+        let mut inner = Map::new();
+        inner.insert("missing", Value::Undefined);
+        inner.insert("null", Value::Null);
+        inner.insert("nan", Value::Float(f64::NAN));
+        inner.insert("whole", Value::Float(3.0));
+        inner.insert("small", Value::Float(1e-7));
+        inner.insert("large", Value::Int(i64::MIN));
+        inner.insert("quoted \"key\"", Value::Text("line\nü".into()));
+        inner.insert("bytes", Value::Bytes(Bytes::from_static(b"\xff\x00")));
+        inner.insert("payload", Value::Bytes(Bytes::from_static(b"text")));
+        let value = Value::Array(vec![Value::Map(inner), Value::Undefined, Value::Bool(true)]);
+        assert_eq!(value.to_string(), value.to_json().to_string());
+        assert!(value.to_string().contains("\"$base64\":\"/wA=\""), "{value}");
+    }
 }

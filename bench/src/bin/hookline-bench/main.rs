@@ -6,6 +6,8 @@ mod compare;
 mod growth;
 /// Logins.
 mod logins;
+/// What memory is taken.
+mod memory;
 /// The brokers, as processes.
 mod peer;
 /// A restart with much in the store.
@@ -55,6 +57,16 @@ enum Command {
         #[arg(long, default_value_t = 3)]
         rounds: usize,
     },
+    /// Measure what memory a connection, a subscription and a durable session take
+    Memory {
+        #[arg(long, default_value_t = 10_000)]
+        connections: usize,
+        #[arg(long, default_value_t = 1_000_000)]
+        subscriptions: usize,
+        /// Durable sessions whose clients have left
+        #[arg(long, default_value_t = 200_000)]
+        sessions: usize,
+    },
     /// Measure acknowledgements: how many a second, how soon, and what they cost, by level, publishers and payload
     Acks {
         /// Seconds of each run
@@ -96,6 +108,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Compare { seconds, rounds, only, alone } => compare::run(Duration::from_secs(seconds), rounds, &only, alone),
         Command::Growth { seconds, rounds } => growth::run(Duration::from_secs(seconds), rounds),
+        Command::Memory { connections, subscriptions, sessions } => memory::run(connections, subscriptions, sessions),
         Command::Acks { seconds } => acknowledgements(Duration::from_secs(seconds)),
         Command::Restart { sessions, messages, fan_out, payload_bytes } => Backlog { sessions, messages, fan_out, payload_bytes }.run(),
         Command::Logins { address, username, password, clients, concurrent } => {

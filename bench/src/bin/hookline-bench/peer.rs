@@ -68,47 +68,32 @@ pub(crate) struct Running {
     _folder: TempDir,
 }
 
-const QUEUEING: &str = r##"
+/// An action whose sink is away.
+const AWAY: &str = r##"
 [connectors.away]
 type = "kafka"
 bootstrap_hosts = "127.0.0.1:1"
 [actions.queue]
 connector = "away"
 parameters = { topic = "t" }
-[rules.all]
-sql = 'SELECT clientid, topic, payload FROM "#"'
-actions = ["queue"]
 "##;
 
 /// The queue of the session that is away takes all of a run.
 const UNBOUNDED: &str = "[mqtt]\ndurable_queue_max = 1000000000\ndurable_queue_bytes_max = 1000000000000\n";
 
-const FILTER: &str = r##"
-[connectors.away]
-type = "kafka"
-bootstrap_hosts = "127.0.0.1:1"
-[actions.queue]
-connector = "away"
-parameters = { topic = "t" }
-[rules.hot]
-sql = 'SELECT payload FROM "bench/#" WHERE payload.temperature > 50'
-actions = ["queue"]
-"##;
-
 impl Setup {
     /// The configuration file; none for the built-in one.
     fn configuration(self) -> Option<String> {
+        let rule = |name: &str, sql: &str| format!("[rules.{name}]\nsql = '{sql}'\nactions = [\"queue\"]\n");
         match self {
             Setup::Plain => Some(String::new()),
             Setup::Level(level) | Setup::Durable(level) => Some(format!("{UNBOUNDED}[store]\nlevel = \"{level}\"\n")),
-            Setup::Queueing => Some(QUEUEING.to_owned()),
+            Setup::Queueing => Some(AWAY.to_owned() + &rule("all", r##"SELECT clientid, topic, payload FROM "#""##)),
             Setup::Audit => None,
-            Setup::Filter => Some(FILTER.to_owned()),
+            Setup::Filter => Some(AWAY.to_owned() + &rule("hot", r##"SELECT payload FROM "bench/#" WHERE payload.temperature > 50"##)),
             Setup::Rules(count) => {
-                let rule =
-                    |number| format!("[rules.r{number}]\nsql = 'SELECT payload FROM \"fleet/{number}/+/state\"'\nactions = [\"queue\"]\n");
-                let actions = FILTER.split_once("[rules").map_or("", |(actions, _)| actions);
-                Some((0..count).fold(actions.to_owned(), |text, number| text + &rule(number)))
+                let elsewhere = |number| rule(&format!("r{number}"), &format!(r#"SELECT payload FROM "fleet/{number}/+/state""#));
+                Some((0..count).fold(AWAY.to_owned(), |text, number| text + &elsewhere(number)))
             }
         }
     }
