@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use hookline_mqtt::QoS;
 use hookline_mqtt::packet::{PublishHeader, encode_publish};
 
@@ -45,7 +45,9 @@ pub fn offline(address: SocketAddr, login: &Login, pid: Option<u32>, duration: D
         pace: Pace::Window(64),
         duration,
     };
-    let stored = load.run(address, pid)?;
+    let stored = load.run(address, pid).context(
+        "while the session was away; where its queue is full the broker refuses: publish for fewer --seconds, or raise mqtt.durable_queue_max",
+    )?;
 
     let cpu = pid.map(cpu_time).transpose()?;
     let began = Instant::now();

@@ -17,6 +17,7 @@ const PAGES: { [name: string]: Loader } = {
   drops: async () => (await import('./pages/drops')).Drops,
   alarms: async () => (await import('./pages/alarms')).Alarms,
   slow: async () => (await import('./pages/slow')).SlowSubscribers,
+  traces: async () => (await import('./pages/traces')).Traces,
   clients: async () => (await import('./pages/clients')).Clients,
   subscriptions: async () => (await import('./pages/subscriptions')).Subscriptions,
   topics: async () => (await import('./pages/topics')).Topics,

@@ -17,6 +17,7 @@ export const PLACES: readonly (readonly [string, string, string])[] = [
   ['u', 'users', 'Authentication'],
   ['p', 'permissions', 'Permissions'],
   ['b', 'bans', 'Bans'],
+  ['x', 'traces', 'Traces'],
   ['e', 'settings', 'Settings'],
   ['h', 'audit', 'Audit log'],
   ['w', 'websocket', 'WebSocket client'],

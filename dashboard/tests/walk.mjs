@@ -134,7 +134,7 @@ const row = (page, table, wanted) => page.locator(`table[aria-label="${table}"] 
 const confirm = (page) => page.locator('dialog[open] button.solid').click();
 
 const PAGES = [
-  ['overview', 'Overview'], ['drops', 'Drops'], ['alarms', 'Alarms'], ['slow', 'Slow subscribers'], ['clients', 'Clients'], ['clients/panel-stuck', 'panel-stuck'],
+  ['overview', 'Overview'], ['drops', 'Drops'], ['alarms', 'Alarms'], ['slow', 'Slow subscribers'], ['traces', 'Traces'], ['clients', 'Clients'], ['clients/panel-stuck', 'panel-stuck'],
   ['subscriptions', 'Subscriptions'], ['topics', 'Topics'], ['retained', 'Retained and delayed'], ['websocket', 'WebSocket client'], ['rules', 'Rules'],
   ['rules/readings', 'readings'], ['flow', 'Flow'], ['actions', 'Actions'], ['actions/webhook', 'webhook'], ['connectors', 'Connectors'], ['users', 'Authentication'], ['permissions', 'Permissions'],
   ['bans', 'Bans'], ['node', 'Node and store'], ['settings', 'Settings'], ['audit', 'Audit log'], ['people', 'Dashboard users'],
@@ -391,6 +391,29 @@ async function walk(browser, traffic) {
     await confirm(page);
     await text(page, 'None in the store');
     expected.length = 0;
+  });
+  await check('a trace writes down what happens to a client', async () => {
+    await open(page, 'traces');
+    await page.getByRole('button', { name: 'Begin a trace' }).click();
+    await page.locator('dialog').getByLabel('Name').fill('walk');
+    await page.locator('dialog').getByLabel('Which').fill('walker-5');
+    await page.locator('dialog button[type=submit]').click();
+    await row(page, 'Traces', 'walk').locator('.mark.ok').waitFor();
+    const watched = await client(WS, 'walker-5');
+    await watched.publishAsync('walk/traced', 'seen', { qos: 1 });
+    await watched.endAsync();
+    await row(page, 'Traces', 'walk').getByRole('button', { name: 'Look' }).click();
+    const log = page.locator('dialog[open] pre');
+    await until('the log has it all', async () => {
+      const told = (await log.count()) > 0 ? await log.innerText() : '';
+      return ['client.connected', 'walk/traced', 'client.disconnected'].every((wanted) => told.includes(wanted));
+    });
+    await page.locator('dialog[open]').getByRole('button', { name: 'Close' }).click();
+    await row(page, 'Traces', 'walk').getByRole('button', { name: 'End' }).click();
+    await until('it has ended', async () => (await row(page, 'Traces', 'walk').innerText()).includes('stopped'));
+    await row(page, 'Traces', 'walk').getByRole('button', { name: 'Remove' }).click();
+    await confirm(page);
+    await text(page, 'No trace');
   });
   await check('a ban keeps a client out until it is lifted', async () => {
     await open(page, 'bans');

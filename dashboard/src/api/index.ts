@@ -72,6 +72,12 @@ export const bans = (query: Query, s?: S) => get<T.List<T.Ban>>('/banned', s, qu
 export const ban = (entry: T.Ban) => post<T.Ban>('/banned', entry);
 export const unban = (entry: T.Ban) => remove(`/banned/${part(entry.as)}/${part(entry.who)}`);
 export const listeners = (s?: S) => plain(get<T.Listener[]>('/listeners', s));
+export const traces = (s?: S) => plain(get<T.List<T.Trace> | T.Trace[]>('/trace', s));
+export const startTrace = (trace: T.NewTrace) => post<T.Trace>('/trace', trace);
+export const stopTrace = (name: string) => call<T.Json>('PUT', `/trace/${part(name)}/stop`);
+export const removeTrace = (name: string) => remove(`/trace/${part(name)}`);
+export const traceLog = (name: string, position: number, bytes: number, s?: S) => get<T.TraceLog>(`/trace/${part(name)}/log`, s, { position, bytes });
+export const traceFile = async (name: string) => (await send('GET', `/trace/${part(name)}/download`)).blob();
 export const slow = (s?: S) => plain(get<T.List<T.Slow> | T.Slow[]>('/slow_subscriptions', s));
 export const forgetSlow = () => remove('/slow_subscriptions');
 

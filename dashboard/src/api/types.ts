@@ -264,6 +264,25 @@ export interface Ban {
   at?: string | number | null;
   until?: string | number | null;
 }
+export interface NewTrace {
+  name: string;
+  type: 'clientid' | 'topic' | 'ip_address';
+  clientid?: string;
+  topic?: string;
+  ip_address?: string;
+  end_at?: string;
+  payload_encode?: 'text' | 'hex' | 'hidden';
+}
+export interface Trace extends NewTrace {
+  start_at: string;
+  end_at: string;
+  status: 'waiting' | 'running' | 'stopped';
+  log_size: { [node: string]: number };
+  dropped: number;
+}
+export interface TraceLog {
+  items: string;
+}
 export interface Listener {
   id: string;
   type: string;

@@ -12,7 +12,7 @@ import { Dialog } from './dialog';
 import { Logo } from './logo';
 
 const NAV: readonly (readonly [string, readonly (readonly [string, string])[]])[] = [
-  ['Now', [['overview', 'Overview'], ['drops', 'Drops'], ['alarms', 'Alarms'], ['slow', 'Slow subscribers']]],
+  ['Now', [['overview', 'Overview'], ['drops', 'Drops'], ['alarms', 'Alarms'], ['slow', 'Slow subscribers'], ['traces', 'Traces']]],
   ['Traffic', [['clients', 'Clients'], ['subscriptions', 'Subscriptions'], ['topics', 'Topics'], ['retained', 'Retained and delayed'], ['websocket', 'WebSocket client']]],
   ['Data', [['rules', 'Rules'], ['flow', 'Flow'], ['actions', 'Actions'], ['connectors', 'Connectors']]],
   ['Access', [['users', 'Authentication'], ['permissions', 'Permissions'], ['bans', 'Bans']]],
