@@ -509,7 +509,7 @@ impl Worker {
                 Ok(true) if connection.ending.is_some() => self.hang_up(key),
                 Ok(true) => {
                     let buffer = std::mem::take(&mut connection.output);
-                    if buffer.capacity() <= BUFFER_POOLED && self.buffers.len() < BUFFERS_MAX {
+                    if (1..=BUFFER_POOLED).contains(&buffer.capacity()) && self.buffers.len() < BUFFERS_MAX {
                         self.buffers.push(buffer);
                     }
                     let session = std::mem::take(&mut connection.held_back).then_some(connection.session);

@@ -344,10 +344,14 @@ pub(super) struct Encoded {
     packet: Vec<u8>,
 }
 
+/// The longest payload that is kept encoded, bytes.
+const ENCODED_KEPT: usize = 16 << 10;
+
 impl Encoded {
     fn write(&mut self, out: &mut Vec<u8>, message: &Message, header: PublishHeader) {
         let of = Some((message.id, PublishHeader { packet_id: 0, ..header }));
-        if self.of != of {
+        // What is long is mostly copying, and is not to stay here.
+        if self.of != of || message.payload.len() > ENCODED_KEPT {
             self.of = of;
             self.packet.clear();
             return encode_publish(out, header, &message.topic, &[], &message.payload);
