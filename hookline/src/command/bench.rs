@@ -69,7 +69,8 @@ enum Task {
         #[arg(long, default_value_t = 5)]
         seconds: u64,
     },
-    /// Connect clients that do nothing, each with a subscription
+    /// Connect clients that do nothing, each with a subscription. Measure memory on a broker that has just started:
+    /// one that has had load uses again what it has
     Idle {
         /// How many
         #[arg(long, default_value_t = 10_000)]
