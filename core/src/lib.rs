@@ -39,12 +39,13 @@ mod retained;
 mod rewrite;
 /// Which sessions want a topic.
 mod router;
+/// A table whose places are reused, and notice stale references.
+mod seldom;
 /// The session: in-flight windows and packet identifiers. Pure.
 mod session;
 /// Random schedules of clients, crashes and faults, from one seed, against a model.
 #[cfg(test)]
 mod simulation;
-/// A table whose places are reused, and notice stale references.
 mod slab;
 /// The slowest subscribers.
 mod slow;

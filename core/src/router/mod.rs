@@ -24,6 +24,7 @@ pub(crate) use cache::RouteCache;
 pub(crate) use shared::{Choice, Group, Lease, Member, Turn};
 
 use crate::HashMap;
+use crate::seldom::Seldom;
 use crate::slab::Key;
 use crate::store::Queue;
 use trie::Trie;
@@ -54,7 +55,7 @@ pub(crate) struct Interest {
     subscribers: Vec<Subscriber>,
     /// Where a session is in the list; only where they are many.
     places: Option<Box<HashMap<Address, u32>>>,
-    groups: Vec<Arc<Group>>,
+    groups: Seldom<Vec<Arc<Group>>>,
 }
 
 /// Subscribers of one filter that are found by looking at each.
@@ -187,13 +188,13 @@ impl Router {
 
     /// Makes a session a member of a group, which begins with its first one.
     pub(crate) fn join(&self, filter: &str, group: &str, subscriber: Subscriber) -> Arc<Member> {
-        self.change(filter, |interest| match interest.groups.iter().find(|other| *other.name == *group) {
+        self.change(filter, |interest| match interest.groups().iter().find(|other| *other.name == *group) {
             // Answers name the group: who is in it is seen when it is asked.
             Some(known) => (known.join(subscriber), Change::Members),
             None => {
                 let new = Arc::new(Group::new(group));
                 let member = new.join(subscriber);
-                interest.groups.push(new);
+                interest.groups.make().push(new);
                 (member, Change::Answers)
             }
         })
@@ -202,9 +203,14 @@ impl Router {
     /// Takes a session from a group, which ends with its last one.
     pub(crate) fn leave(&self, filter: &str, group: &str, address: Address) {
         self.change(filter, |interest| {
-            let before = interest.groups.len();
-            interest.groups.retain(|other| *other.name != *group || !other.leave(address));
-            ((), if interest.groups.len() < before { Change::Answers } else { Change::Members })
+            let Some(groups) = interest.groups.get_mut() else { return ((), Change::Members) };
+            let before = groups.len();
+            groups.retain(|other| *other.name != *group || !other.leave(address));
+            let has_ended = groups.len() < before;
+            if groups.is_empty() {
+                interest.groups.clear();
+            }
+            ((), if has_ended { Change::Answers } else { Change::Members })
         });
     }
 
@@ -313,7 +319,7 @@ impl Router {
         let (mut subscribers, mut groups) = (Vec::new(), Vec::new());
         let mut add = |interest: &Interest| {
             subscribers.extend_from_slice(&interest.subscribers);
-            groups.extend_from_slice(&interest.groups);
+            groups.extend_from_slice(interest.groups());
         };
         if let Some(interest) = self.exact[self.shard(topic)].read().get(topic) {
             add(interest);
@@ -393,12 +399,16 @@ impl Target {
 
 impl Interest {
     fn is_empty(&self) -> bool {
-        self.subscribers.is_empty() && self.groups.is_empty()
+        self.subscribers.is_empty() && self.groups().is_empty()
+    }
+
+    fn groups(&self) -> &[Arc<Group>] {
+        self.groups.get().map_or(&[], Vec::as_slice)
     }
 
     /// Those who subscribe alone are one, each group is another.
     fn routes(&self) -> u64 {
-        u64::from(!self.subscribers.is_empty()) + self.groups.len() as u64
+        u64::from(!self.subscribers.is_empty()) + self.groups().len() as u64
     }
 
     fn place(&self, address: Address) -> Option<usize> {

@@ -6,6 +6,7 @@
 mod inflight;
 mod mqueue;
 mod persist;
+mod subscriptions;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -17,9 +18,11 @@ use hookline_schemas::Client;
 pub(crate) use inflight::{Entry, Inflight, Overdue, PubRec};
 pub(crate) use mqueue::{Mqueue, Waiting};
 pub(crate) use persist::{StoredPlace, StoredState, decode_subscription, encode_subscription};
+pub(crate) use subscriptions::Subscriptions;
 
 use crate::HashMap;
 use crate::router::Turn;
+use crate::seldom::Seldom;
 
 /// A subscription as its session keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,19 +36,26 @@ pub(crate) struct Held {
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) client: Arc<Client>,
-    pub(crate) subscriptions: HashMap<Box<str>, Held>,
+    pub(crate) subscriptions: Subscriptions,
     /// Messages on their way to the client.
     pub(crate) inflight: Inflight,
     /// QoS 2 messages from the client that wait for their PUBREL, and since when, milliseconds since the Unix epoch.
-    pub(crate) received: HashMap<u16, u64>,
+    pub(crate) received: Seldom<HashMap<u16, u64>>,
     /// How it has chosen among the members of groups that it publishes to.
-    pub(crate) turns: Vec<Turn>,
+    pub(crate) turns: Seldom<Vec<Turn>>,
 }
 
 impl Session {
     pub(crate) fn new(client: Arc<Client>) -> Session {
-        let (subscriptions, received) = (HashMap::default(), HashMap::default());
-        Session { client, subscriptions, inflight: Inflight::starting_at(0), received, turns: Vec::new() }
+        let (subscriptions, received) = (Subscriptions::default(), Seldom::default());
+        Session { client, subscriptions, inflight: Inflight::starting_at(0), received, turns: Seldom::default() }
+    }
+
+    /// The QoS 2 message of that packet identifier is over, or comes anew when it comes again.
+    pub(crate) fn forget_received(&mut self, packet_id: u16) {
+        if let Some(received) = self.received.get_mut() {
+            received.remove(&packet_id);
+        }
     }
 
     /// The identifiers of the subscriptions that match a topic.

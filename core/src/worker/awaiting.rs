@@ -1,5 +1,6 @@
 //! Acknowledgements that wait for a sink, in the order of their messages.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use hookline_mqtt::packet::{Ack, AckKind};
@@ -40,7 +41,7 @@ enum Answer {
 impl Connection {
     /// Whether answers to its publishes wait for a sink.
     pub(super) fn is_awaiting(&self) -> bool {
-        !self.awaiting.is_empty()
+        self.awaiting.get().is_some_and(|awaiting| !awaiting.is_empty())
     }
 }
 
@@ -74,7 +75,7 @@ impl Worker {
         }
         let deadline = self.now + wait.unwrap_or_default();
         let Some(connection) = self.connections.get_mut(key) else { return deferred };
-        connection.awaiting.push_back(Awaiting { watched, deadline, answer });
+        connection.awaiting.make().push_back(Awaiting { watched, deadline, answer });
         if !is_behind {
             if !self.awaiting.contains(&key) {
                 self.awaiting.push(key);
@@ -101,14 +102,14 @@ impl Worker {
     /// The connection is over: at QoS 2 what waits for a sink is no repetition when it comes again.
     pub(super) fn forget_awaiting(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let (awaiting, session) = (std::mem::take(&mut connection.awaiting), connection.session);
+        let (awaiting, session) = (connection.awaiting.take(), connection.session);
         let Some(resident) = self.sessions.get_mut(session) else { return };
         for Awaiting { answer, watched, .. } in awaiting {
             if let Answer::Acknowledge(publisher) = answer
                 && publisher.qos == QoS::ExactlyOnce
                 && !watched.is_empty()
             {
-                resident.session.received.remove(&publisher.packet_id);
+                resident.session.forget_received(publisher.packet_id);
             }
         }
     }
@@ -116,22 +117,21 @@ impl Worker {
     /// Time may be over for the first of them; then for the next one.
     pub(super) fn check_deadline(&mut self, key: Key) {
         self.answer_awaiting(key);
-        if let Some(first) = self.connections.get(key).and_then(|connection| connection.awaiting.front()) {
+        if let Some(first) = self.connections.get(key).and_then(|connection| connection.awaiting.get()?.front()) {
             self.timers.set(first.deadline.max(self.now), Due::Delivery(key));
         }
     }
 
     /// Answers a publisher in the order of its messages, as far as that can be.
     pub(super) fn answer_awaiting(&mut self, key: Key) {
-        while let Some(first) = self.connections.get(key).and_then(|connection| connection.awaiting.front()) {
+        while let Some(first) = self.connections.get(key).and_then(|connection| connection.awaiting.get()?.front()) {
             let is_delivered = first.watched.iter().all(Watched::is_settled);
             let is_over = first.deadline <= self.now;
             if !is_delivered && !is_over {
                 return;
             }
-            let Some(Awaiting { answer, .. }) = self.connections.get_mut(key).and_then(|connection| connection.awaiting.pop_front()) else {
-                return;
-            };
+            let awaiting = self.connections.get_mut(key).and_then(|connection| connection.awaiting.get_mut());
+            let Some(Awaiting { answer, .. }) = awaiting.and_then(VecDeque::pop_front) else { return };
             let is_publish = !matches!(answer, Answer::Again(_));
             self.step_done(key, is_publish);
             match answer {
@@ -154,7 +154,7 @@ impl Worker {
         if publisher.qos == QoS::ExactlyOnce
             && let Some(resident) = session.and_then(|session| self.sessions.get_mut(session))
         {
-            resident.session.received.remove(&publisher.packet_id);
+            resident.session.forget_received(publisher.packet_id);
             if let Outbox::Durable { queue, .. } = &resident.outbox {
                 self.batch.delete_received(queue.id(), publisher.packet_id);
             }

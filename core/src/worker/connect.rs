@@ -1,6 +1,5 @@
 //! Clients that arrive: takeover, sessions made and resumed, the CONNACK.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -16,10 +15,11 @@ use super::connection::{Connection, End};
 use super::deferred::Deferred;
 use super::publish::Admission;
 use super::timers::Due;
-use super::{Outbox, Resident, Worker};
+use super::{Outbox, Resident, Takeovers, Worker};
 use crate::clock;
 use crate::mailbox::NewConnection;
 use crate::metrics::Counters;
+use crate::seldom::Seldom;
 use crate::session::{Inflight, Mqueue, Session, StoredState};
 use crate::slab::Key;
 use crate::store::Bounds;
@@ -49,8 +49,8 @@ impl Worker {
         if is_new && new.client.session_expiry_secs > 0 && self.shared.store.is_full() {
             return self.refuse_arrival(new, ReasonCode::QuotaExceeded);
         }
-        let takeovers =
-            self.by_client.get(&client.client_id).and_then(|session| self.sessions.get(*session)).map(|resident| resident.takeovers);
+        let older = self.by_client.get(&client.client_id).and_then(|session| self.sessions.get_mut(*session));
+        let takeovers = older.map(|resident| std::mem::take(&mut resident.takeovers)).unwrap_or_default();
         self.end_older_connection(&client.client_id, new.connect.clean_start);
         let kept = self.by_client.get(&client.client_id).copied();
         let (session, session_present) = match kept {
@@ -72,7 +72,7 @@ impl Worker {
         let now = self.now;
         let key = self.connections.insert_with(|_| Connection::new(new, session, now));
         let Some(resident) = self.sessions.get_mut(session) else { return };
-        resident.takeovers = takeovers.unwrap_or(resident.takeovers);
+        resident.takeovers = takeovers;
         resident.arriving = Some(key);
         // A session that is to survive is stored before its client hears of it.
         if matches!(resident.outbox, Outbox::Durable { .. }) {
@@ -94,12 +94,12 @@ impl Worker {
         if resident.connection.is_none() && resident.arriving.is_none() || limits.takeovers_per_sec == 0 {
             return true;
         }
-        let (began, count) = &mut resident.takeovers;
-        if now.saturating_duration_since(*began) >= Duration::from_secs(1) {
-            (*began, *count) = (now, 0);
+        let takeovers = resident.takeovers.make();
+        if takeovers.began.is_none_or(|began| now.saturating_duration_since(began) >= Duration::from_secs(1)) {
+            *takeovers = Takeovers { began: Some(now), count: 0 };
         }
-        *count += 1;
-        *count <= limits.takeovers_per_sec
+        takeovers.count += 1;
+        takeovers.count <= limits.takeovers_per_sec
     }
 
     /// Refuses a client that has no session here.
@@ -135,7 +135,7 @@ impl Worker {
                 expiry_secs: client.session_expiry_secs,
             };
             self.batch.put_session(&client.client_id, state.encode(client, mounted_will(new).as_ref()));
-            Outbox::Durable { queue, state, ahead: VecDeque::new(), cache: Box::default(), maybe_sent_below: 0 }
+            Outbox::Durable { queue, state: Box::new(state), ahead: Box::default(), cache: Box::default(), maybe_sent_below: 0 }
         } else {
             Outbox::Memory(Mqueue::default())
         };
@@ -145,10 +145,10 @@ impl Worker {
             arriving: None,
             outbox,
             zone: Arc::clone(&new.zone),
-            memberships: Vec::new(),
-            scans: VecDeque::new(),
+            memberships: Seldom::default(),
+            scans: Seldom::default(),
             checks_deliveries: false,
-            takeovers: (self.now, 0),
+            takeovers: Seldom::default(),
             will: mounted_will(new).map(Box::new),
             will_at: None,
             expires_at: None,
@@ -169,7 +169,7 @@ impl Worker {
         resident.zone = Arc::clone(&new.zone);
         let now_ms = clock::now_ms();
         // The time away does not count.
-        resident.session.received.values_mut().for_each(|since| *since = now_ms);
+        resident.session.received.get_mut().into_iter().flatten().for_each(|(_, since)| *since = now_ms);
         resident.will = mounted_will(new).map(Box::new);
         resident.will_at = None;
         resident.expires_at = None;
@@ -193,7 +193,7 @@ impl Worker {
     /// Makes the router know all subscriptions of a session (anew).
     fn enter_all_routes(&mut self, session: Key) {
         let held: Vec<_> = match self.sessions.get(session) {
-            Some(resident) => resident.session.subscriptions.iter().map(|(filter, held)| (filter.clone(), *held)).collect(),
+            Some(resident) => resident.session.subscriptions.iter().map(|(filter, held)| (Box::<str>::from(filter), held)).collect(),
             None => return,
         };
         for (filter, held) in held {
@@ -293,7 +293,7 @@ impl Worker {
         if let Outbox::Durable { queue, .. } = &resident.outbox {
             queue.set_keeps_qos0(window.is_none() && resident.zone.limits.mqueue_store_qos0);
         }
-        resident.memberships.iter().for_each(|member| member.set_online(window));
+        resident.memberships.get().into_iter().flatten().for_each(|member| member.set_online(window));
     }
 
     /// How long a client may be silent.

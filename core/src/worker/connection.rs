@@ -21,6 +21,7 @@ use crate::authentication::Exchange;
 use crate::limiter::{Bucket, SharedThrottle, Throttle};
 use crate::mailbox::{ConnectionPermit, NewConnection};
 use crate::metrics::Counters;
+use crate::seldom::Seldom;
 use crate::slab::Key;
 use crate::transport::Transport;
 use crate::zone::Zone;
@@ -48,14 +49,14 @@ pub(super) struct Connection {
     pub(super) held_back: bool,
     dirty: bool,
     /// The largest packet that the client takes, bytes.
-    pub(super) packet_bytes_max: usize,
+    pub(super) packet_bytes_max: u32,
     /// Messages of QoS 1 and 2 that may be on their way.
     pub(super) window: u16,
     /// Topic aliases that the client has set.
-    pub(super) aliases: HashMap<u16, Arc<str>>,
+    pub(super) aliases: Seldom<HashMap<u16, Arc<str>>>,
     /// Topic aliases that the broker may set, and those that it has set.
     pub(super) aliases_out_max: u16,
-    pub(super) aliases_out: HashMap<Arc<str>, u16>,
+    pub(super) aliases_out: Seldom<HashMap<Arc<str>, u16>>,
     /// Steps that wait for the store: what is acknowledged later must not overtake them.
     pub(super) deferred: u32,
     /// What the last publish among them waits for.
@@ -63,13 +64,27 @@ pub(super) struct Connection {
     /// Publishes among them: what the client has on its way.
     pub(super) unacknowledged: u32,
     /// Answers to publishes that wait for a sink, or for those before them.
-    pub(super) awaiting: VecDeque<Awaiting>,
+    pub(super) awaiting: Seldom<VecDeque<Awaiting>>,
     pub(super) last_heard: Instant,
     /// What the client may do; `None`: everything.
     pub(super) rights: Option<Arc<dyn Rights>>,
     /// It may everything, whatever is configured: its rights are never asked for.
     pub(super) is_superuser: bool,
-    /// When they are to be asked for anew.
+    pub(super) terms: Seldom<Terms>,
+    /// What its next packet asks for has been decided as far as anybody could.
+    pub(super) is_decided: bool,
+    /// A re-authentication under way.
+    pub(super) exchange: Option<Box<Exchange>>,
+    limits: Option<Box<Limits>>,
+    /// Why it ends, once what is in `output` has been written.
+    pub(super) ending: Option<Box<End>>,
+    pub(super) _permit: ConnectionPermit,
+}
+
+/// On which terms a client was let in, where there are any.
+#[derive(Debug, Default)]
+pub(super) struct Terms {
+    /// When its rights are to be asked for anew.
     pub(super) rights_due: Option<Instant>,
     /// The timer that looks after that.
     pub(super) rights_timer: Option<Instant>,
@@ -77,16 +92,8 @@ pub(super) struct Connection {
     pub(super) expires_at_ms: Option<u64>,
     /// What the broker subscribes it to, beside what all are.
     pub(super) subscriptions: Box<[AutoSubscribe]>,
-    /// What its next packet asks for has been decided as far as anybody could.
-    pub(super) is_decided: bool,
     /// The name that it has proven in steps.
     pub(super) proven: Option<Box<str>>,
-    /// A re-authentication under way.
-    pub(super) exchange: Option<Box<Exchange>>,
-    limits: Option<Box<Limits>>,
-    /// Why it ends, once what is in `output` has been written.
-    pub(super) ending: Option<Box<End>>,
-    pub(super) _permit: ConnectionPermit,
 }
 
 /// What a connection may send, where that is limited.
@@ -146,12 +153,17 @@ impl Connection {
             subscribes: Bucket::new(limits.subscribes_per_sec.into(), now),
             listener: throttle,
         };
+        let mut terms = Seldom::<Terms>::default();
+        if new.expires_at_ms.is_some() || proof.is_some() || !new.subscriptions.is_empty() {
+            let proven = proof.map(|proof| proof.username.into());
+            *terms.make() = Terms { expires_at_ms: new.expires_at_ms, subscriptions: new.subscriptions.into(), proven, ..Terms::default() };
+        }
         let is_limited = rates.own.is_some() || rates.listener.is_some() || rates.subscribes.is_some();
         Connection {
             transport,
             session,
             version: client.version,
-            packet_bytes_max: number(PropertyId::MaximumPacketSize).map_or(usize::MAX, |bytes| bytes as usize),
+            packet_bytes_max: number(PropertyId::MaximumPacketSize).unwrap_or(u32::MAX),
             window: limits.inflight_max.min(client.receive_maximum),
             client,
             input,
@@ -162,22 +174,18 @@ impl Connection {
             watching: EventFlags::IN,
             held_back: false,
             dirty: false,
-            aliases: HashMap::default(),
+            aliases: Seldom::default(),
             aliases_out_max,
-            aliases_out: HashMap::default(),
+            aliases_out: Seldom::default(),
             deferred: 0,
             deferred_level: DurabilityLevel::Memory,
             unacknowledged: 0,
-            awaiting: VecDeque::new(),
+            awaiting: Seldom::default(),
             last_heard: now,
             rights,
             is_superuser,
-            expires_at_ms: new.expires_at_ms,
-            subscriptions: new.subscriptions.into(),
-            rights_due: None,
-            rights_timer: None,
+            terms,
             is_decided: false,
-            proven: proof.map(|proof| proof.username.into()),
             exchange: None,
             limits: is_limited.then(|| Box::new(rates)),
             zone,
@@ -430,7 +438,7 @@ impl Worker {
             tracing::debug!(client = %connection.client.client_id, peer = %connection.client.peer, %error, "protocol error");
             // [MQTT-3.1.2-29] The client may have asked for no more than the code; [MQTT-3.14.2-3] or have no room for it.
             let wants = connection.client.properties.number(PropertyId::RequestProblemInformation) != Some(0);
-            if wants && connection.packet_bytes_max >= error.detail.len() + DISCONNECT_BYTES {
+            if wants && connection.packet_bytes_max as usize >= error.detail.len() + DISCONNECT_BYTES {
                 properties.push_text(PropertyId::ReasonString, error.detail);
             }
         }

@@ -269,7 +269,7 @@ impl Worker {
                     && let Some(resident) = self.sessions.get_mut(session)
                 {
                     match (ack.kind, &resident.outbox) {
-                        (AckKind::PubComp, _) => drop(resident.session.received.insert(ack.packet_id, clock::now_ms())),
+                        (AckKind::PubComp, _) => drop(resident.session.received.make().insert(ack.packet_id, clock::now_ms())),
                         (AckKind::PubRel, Outbox::Durable { queue, .. }) => {
                             resident.session.inflight.sequence(ack.packet_id).into_iter().for_each(|sequence| queue.unrelease(sequence));
                         }
@@ -304,7 +304,7 @@ impl Worker {
         if publisher.qos == QoS::ExactlyOnce
             && let Some(resident) = self.sessions.get_mut(connection.session)
         {
-            resident.session.received.remove(&publisher.packet_id);
+            resident.session.forget_received(publisher.packet_id);
         }
         self.refuse_in_order(publisher);
     }

@@ -259,11 +259,11 @@ impl Worker {
                 topic = "";
             }
             outgoing.encode(&mut properties);
-            if publish_len(header, topic, &properties, &message.payload) > connection.packet_bytes_max {
+            if publish_len(header, topic, &properties, &message.payload) > connection.packet_bytes_max as usize {
                 return false;
             }
             if let Alias::New(alias) = alias {
-                connection.aliases_out.insert(name.into(), alias);
+                connection.aliases_out.make().insert(name.into(), alias);
             }
         }
         let by_qos = [&self.counters.sent_qos0, &self.counters.sent_qos1, &self.counters.sent_qos2];
@@ -383,9 +383,11 @@ impl Connection {
         if self.aliases_out_max == 0 {
             return Alias::None;
         }
-        match self.aliases_out.get(topic) {
+        let known = self.aliases_out.get();
+        let count = known.map_or(0, crate::HashMap::len) as u16;
+        match known.and_then(|known| known.get(topic)) {
             Some(alias) => Alias::Known(*alias),
-            None if self.aliases_out.len() < usize::from(self.aliases_out_max) => Alias::New(self.aliases_out.len() as u16 + 1),
+            None if count < self.aliases_out_max => Alias::New(count + 1),
             None => Alias::None,
         }
     }

@@ -145,8 +145,8 @@ impl Worker {
         Counters::count(&self.counters.sessions_ended);
         self.shared.sessions.fetch_sub(1, Ordering::Relaxed);
         // A group that ends with this member is still there to be asked for another one, so that what goes to nobody is counted.
-        let groups: Vec<_> = resident.memberships.iter().filter_map(|member| member.group.upgrade()).collect();
-        let filters: Vec<Box<str>> = resident.session.subscriptions.keys().cloned().collect();
+        let groups: Vec<_> = resident.memberships.get().into_iter().flatten().filter_map(|member| member.group.upgrade()).collect();
+        let filters: Vec<Box<str>> = resident.session.subscriptions.filters().map(Into::into).collect();
         for filter in &filters {
             self.leave_routes(&resident.session, session, filter);
         }

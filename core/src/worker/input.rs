@@ -125,7 +125,7 @@ impl Worker {
     fn on_pubrel(&mut self, key: Key, session: Key, ack: &Ack) {
         let Some(resident) = self.sessions.get_mut(session) else { return };
         let mut forgotten_in_store = false;
-        let reason = if resident.session.received.remove(&ack.packet_id).is_some() {
+        let reason = if resident.session.received.get_mut().and_then(|received| received.remove(&ack.packet_id)).is_some() {
             if let Outbox::Durable { queue, .. } = &resident.outbox {
                 self.batch.delete_received(queue.id(), ack.packet_id);
                 forgotten_in_store = true;
@@ -181,7 +181,7 @@ impl Worker {
     /// A client that has authenticated in steps does so again, while all else goes on.
     fn on_auth(&mut self, key: Key, auth: &Auth) -> Result<(), DecodeError> {
         let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
-        let (client, proven) = (Arc::clone(&connection.client), connection.proven.clone());
+        let (client, proven) = (Arc::clone(&connection.client), connection.terms.get().and_then(|terms| terms.proven.clone()));
         let method = client.properties.text(PropertyId::AuthenticationMethod);
         let Some(method) = method else { return Err(DecodeError::protocol("AUTH without an authentication method")) };
         // [MQTT-4.12.1-1]

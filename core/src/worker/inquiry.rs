@@ -129,7 +129,7 @@ impl Worker {
             "mqueue_max": limits.mqueue_max,
             "inflight_cnt": session.inflight.active(),
             "inflight_max": limits.inflight_max,
-            "awaiting_rel_cnt": session.received.len(),
+            "awaiting_rel_cnt": session.received.get().map_or(0, crate::HashMap::len),
             "client_attrs": client.attributes,
         })
     }

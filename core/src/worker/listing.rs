@@ -53,11 +53,11 @@ impl Worker {
                 continue;
             }
             let here = found.len();
-            let subscriptions = resident.session.subscriptions.iter().filter(|(filter, held)| wanted.wants(filter, **held));
+            let subscriptions = resident.session.subscriptions.iter().filter(|(filter, held)| wanted.wants(filter, *held));
             found.extend(subscriptions.map(|(filter, held)| Subscribed {
                 client_id: Arc::clone(&resident.session.client.client_id),
-                filter: filter.clone(),
-                held: *held,
+                filter: filter.into(),
+                held,
             }));
             found[here..].sort_unstable_by(|a, b| a.filter.cmp(&b.filter));
         }
@@ -71,7 +71,7 @@ impl Worker {
     /// The store cannot be read.
     pub(crate) fn subscriptions_of(&self, client_id: &str) -> Result<Option<Vec<HeldFilter>>, Error> {
         let mut held: Vec<HeldFilter> = match self.by_client.get(client_id).and_then(|key| self.sessions.get(*key)) {
-            Some(resident) => resident.session.subscriptions.iter().map(|(filter, held)| (filter.clone(), *held)).collect(),
+            Some(resident) => resident.session.subscriptions.iter().map(|(filter, held)| (filter.into(), held)).collect(),
             None => match self.resting_client(client_id)? {
                 Some(understood) => understood.subscriptions,
                 None => return Ok(None),

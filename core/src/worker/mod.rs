@@ -52,6 +52,7 @@ use crate::renewal::Renewal;
 use crate::retained::Retained;
 use crate::rewrite::Rewrites;
 use crate::router::{Address, Member, RouteCache, Router};
+use crate::seldom::Seldom;
 use crate::session::{Mqueue, Session, StoredState};
 use crate::slab::{Key, Slab};
 use crate::slow::Slow;
@@ -112,17 +113,25 @@ pub(crate) struct Resident {
     outbox: Outbox,
     zone: Arc<Zone>,
     /// What it is in shared subscriptions.
-    memberships: Vec<Arc<Member>>,
+    memberships: Seldom<Vec<Arc<Member>>>,
     /// Retained messages that new subscriptions have still to get.
-    scans: VecDeque<retained::Scan>,
+    scans: Seldom<VecDeque<retained::Scan>>,
     /// A subscription was taken from it: what still waits is looked at before it is sent. A restart of the broker forgets that.
     checks_deliveries: bool,
-    /// Takeovers: when the current second began, and how many there were since.
-    takeovers: (Instant, u32),
+    takeovers: Seldom<Takeovers>,
     will: Option<Box<Will>>,
     /// When a delayed will is due, or the session ends; only without a connection.
     will_at: Option<Instant>,
     expires_at: Option<Instant>,
+}
+
+/// How often a session was taken over.
+#[derive(Debug, Default)]
+struct Takeovers {
+    /// When the current second began.
+    began: Option<Instant>,
+    /// How often since.
+    count: u32,
 }
 
 /// Where messages wait that the in-flight window has no room for.
@@ -133,9 +142,9 @@ enum Outbox {
     /// In the store.
     Durable {
         queue: Arc<Queue>,
-        state: StoredState,
+        state: Box<StoredState>,
         /// Messages just committed, so that they need not be read back.
-        ahead: VecDeque<(crate::store::Position, Arc<Message>, u8)>,
+        ahead: Box<VecDeque<(crate::store::Position, Arc<Message>, u8)>>,
         cache: Box<ChunkCache>,
         /// Messages below it may have been sent before the broker's last end.
         maybe_sent_below: u64,

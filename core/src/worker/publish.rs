@@ -22,6 +22,7 @@ use super::{Outbox, Worker, delayed};
 use crate::mailbox::Mail;
 use crate::metrics::Counters;
 use crate::router::{Member, Targets, effective_qos};
+use crate::seldom::Seldom;
 use crate::slab::Key;
 use crate::store::{Position, Queue, QueueTarget, RecordHandle, encode_message};
 use crate::zone::Zone;
@@ -109,7 +110,7 @@ impl Worker {
     /// Whether this QoS 2 message has come before, and not been released yet. Remembers it where not.
     fn is_repeated(&mut self, session: Key, publisher: Publisher, count_max: u16, timeout_secs: u32) -> Result<bool, DecodeError> {
         let Some(resident) = self.sessions.get_mut(session) else { return Ok(false) };
-        let received = &mut resident.session.received;
+        let received = resident.session.received.make();
         let (now_ms, timeout_ms) = (self.now_ms, u64::from(timeout_secs) * 1000);
         let is_over = |since: u64| timeout_ms > 0 && now_ms.saturating_sub(since) >= timeout_ms;
         match received.get(&publisher.packet_id) {
@@ -250,7 +251,7 @@ impl Worker {
             && reason.is_error()
             && let Some(resident) = self.sessions.get_mut(session)
         {
-            resident.session.received.remove(&publisher.packet_id);
+            resident.session.forget_received(publisher.packet_id);
         }
         let ack = Publisher { reason, ..publisher }.ack();
         if is_behind {
@@ -509,7 +510,7 @@ fn limit_expiry(properties: &mut Properties, secs_max: u32) {
 
 /// The topic that an alias stands for; sets it where the packet has both.
 fn resolve_alias(
-    aliases: &mut crate::HashMap<u16, Arc<str>>,
+    aliases: &mut Seldom<crate::HashMap<u16, Arc<str>>>,
     publish: &Publish<'_>,
     alias_max: u16,
 ) -> Result<Option<Arc<str>>, DecodeError> {
@@ -517,9 +518,9 @@ fn resolve_alias(
     let alias = u16::try_from(alias).ok().filter(|alias| *alias <= alias_max);
     let alias = alias.ok_or(DecodeError::with(ReasonCode::TopicAliasInvalid, "topic alias is above the maximum"))?;
     if publish.topic.is_empty() {
-        let known = aliases.get(&alias).cloned();
+        let known = aliases.get().and_then(|aliases| aliases.get(&alias)).cloned();
         return known.map(Some).ok_or(DecodeError::with(ReasonCode::TopicAliasInvalid, "topic alias was never set"));
     }
-    aliases.insert(alias, publish.topic.into());
+    aliases.make().insert(alias, publish.topic.into());
     Ok(None)
 }

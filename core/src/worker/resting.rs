@@ -1,7 +1,6 @@
 //! Sessions that the store has kept. Those that need nothing but their queue rest: the router knows them, and all else is read
 //! when their client comes back, or their time is over.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -17,6 +16,7 @@ use super::{Outbox, Resident, Worker};
 use crate::clock;
 use crate::metrics::Counters;
 use crate::router::{Address, Subscriber, effective_qos};
+use crate::seldom::Seldom;
 use crate::session::{Held, Inflight, Session, StoredPlace, StoredState, decode_subscription};
 use crate::slab::Key;
 use crate::store::{ChunkCache, Error, Queue, StoredSession};
@@ -173,7 +173,9 @@ impl Worker {
         let mut session = Session::new(Arc::clone(&client));
         session.inflight = Inflight::starting_at(queue.front());
         let now_ms = clock::now_ms();
-        session.received = received.into_iter().map(|packet_id| (packet_id, now_ms)).collect();
+        if !received.is_empty() {
+            session.received.make().extend(received.into_iter().map(|packet_id| (packet_id, now_ms)));
+        }
         let maybe_sent_below = queue.front() + u64::from(zone.limits.inflight_max);
         let expires_at = self.expires_at(state);
         // The broker's end was the end of its connection, where it had one.
@@ -181,17 +183,18 @@ impl Worker {
             let delay_secs = will.properties.number(PropertyId::WillDelayInterval).unwrap_or(0).min(state.expiry_secs);
             self.now + Duration::from_secs(delay_secs.into()).saturating_sub(away(state))
         });
-        let outbox = Outbox::Durable { queue, state, ahead: VecDeque::new(), cache: Box::<ChunkCache>::default(), maybe_sent_below };
+        let outbox =
+            Outbox::Durable { queue, state: Box::new(state), ahead: Box::default(), cache: Box::<ChunkCache>::default(), maybe_sent_below };
         let resident = Resident {
             session,
             connection: None,
             arriving: None,
             outbox,
             zone,
-            memberships: Vec::new(),
-            scans: VecDeque::new(),
+            memberships: Seldom::default(),
+            scans: Seldom::default(),
             checks_deliveries: false,
-            takeovers: (self.now, 0),
+            takeovers: Seldom::default(),
             will: place.will.map(Box::new),
             will_at,
             expires_at,
@@ -202,7 +205,7 @@ impl Worker {
             // An exclusive one was its before, so it is free.
             let _granted = self.enter_routes(key, &filter, held);
             if let Some(resident) = self.sessions.get_mut(key) {
-                resident.session.subscriptions.insert(filter, held);
+                resident.session.subscriptions.insert(&filter, held);
             }
         }
         self.set_presence(key, None);

@@ -42,14 +42,14 @@ impl Worker {
     /// Begins to send what new subscriptions get.
     pub(super) fn start_scans(&mut self, session: Key, scans: Vec<Scan>) {
         if let Some(resident) = self.sessions.get_mut(session).filter(|_| !scans.is_empty()) {
-            resident.scans.extend(scans);
+            resident.scans.make().extend(scans);
             self.scanning.push_back(session);
         }
     }
 
     /// Goes on where a client has taken what it got.
     pub(super) fn resume_scans(&mut self, session: Key) {
-        let waits = self.sessions.get(session).is_some_and(|resident| !resident.scans.is_empty());
+        let waits = self.sessions.get(session).is_some_and(|resident| resident.scans.get().is_some());
         if waits && !self.scanning.contains(&session) {
             self.scanning.push_back(session);
         }
@@ -85,14 +85,18 @@ impl Worker {
             connection.held_back = true;
             return false;
         }
-        let Some(scan) = resident.scans.front_mut() else { return false };
+        let Some(scans) = resident.scans.get_mut() else { return false };
+        let Some(scan) = scans.front_mut() else { return false };
         let page = self.shared.retained.page(&scan.filter, scan.from.as_deref(), PAGE, bytes_max);
         let flags = scan.flags;
         scan.from = page.next;
         if scan.from.is_none() {
-            resident.scans.pop_front();
+            scans.pop_front();
         }
-        let more = !resident.scans.is_empty();
+        let more = !scans.is_empty();
+        if !more {
+            resident.scans.clear();
+        }
         self.send_retained(session, page.messages, flags);
         more
     }

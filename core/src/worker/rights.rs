@@ -54,7 +54,7 @@ impl Worker {
         let requests: Vec<Asked> = match packet {
             Packet::Publish(publish) => {
                 let alias = publish.properties.number(PropertyId::TopicAlias).and_then(|alias| u16::try_from(alias).ok());
-                let known = alias.filter(|_| publish.topic.is_empty()).and_then(|alias| connection.aliases.get(&alias));
+                let known = alias.filter(|_| publish.topic.is_empty()).and_then(|alias| connection.aliases.get()?.get(&alias));
                 let name = known.map_or(publish.topic, |known| known);
                 let name = if self.shared.delayed.enable { delayed::split(name).1 } else { name };
                 undecided(Request { action: Access::Publish, topic: name, qos: publish.qos, retain: publish.retain }).into_iter().collect()
@@ -107,14 +107,14 @@ impl Worker {
 
     /// Sets the timer of how long the client's proof holds.
     pub(super) fn watch_expiry(&mut self, key: Key) {
-        if let Some(at_ms) = self.connections.get(key).and_then(|connection| connection.expires_at_ms) {
+        if let Some(at_ms) = self.connections.get(key).and_then(|connection| connection.terms.get()?.expires_at_ms) {
             self.timers.set(self.now + Duration::from_millis(at_ms.saturating_sub(self.now_ms)), Due::Expiry(key));
         }
     }
 
     /// The proof of a client has run out.
     pub(super) fn end_expired(&mut self, key: Key) {
-        let Some(at_ms) = self.connections.get(key).and_then(|connection| connection.expires_at_ms) else { return };
+        let Some(at_ms) = self.connections.get(key).and_then(|connection| connection.terms.get()?.expires_at_ms) else { return };
         let left_ms = at_ms.saturating_sub(crate::clock::now_ms());
         if left_ms > 0 {
             // The wall clock was set, or the timer came a little early.
@@ -125,22 +125,23 @@ impl Worker {
 
     fn renew_rights_at(&mut self, key: Key, at: Instant) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.rights_due = Some(at);
-        if connection.rights_timer.is_none_or(|timer| at < timer) {
-            connection.rights_timer = Some(at);
+        let terms = connection.terms.make();
+        terms.rights_due = Some(at);
+        if terms.rights_timer.is_none_or(|timer| at < timer) {
+            terms.rights_timer = Some(at);
             self.timers.set(at, Due::Rights(key));
         }
     }
 
     /// The timer of a connection's rights: has them asked for anew, unless that has been put off.
     pub(super) fn renew_due_rights(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        if connection.rights_timer.is_none_or(|timer| self.now < timer) {
+        let Some(terms) = self.connections.get_mut(key).and_then(|connection| connection.terms.get_mut()) else { return };
+        if terms.rights_timer.is_none_or(|timer| self.now < timer) {
             // An earlier one came before it.
             return;
         }
-        connection.rights_timer = None;
-        match connection.rights_due {
+        terms.rights_timer = None;
+        match terms.rights_due {
             Some(due) if self.now < due => self.renew_rights_at(key, due),
             _ => self.renew_rights(key),
         }
@@ -180,14 +181,14 @@ impl Worker {
             .shared
             .auto_subscribe
             .iter()
-            .chain(&connection.subscriptions)
+            .chain(connection.terms.get().map(|terms| &terms.subscriptions).into_iter().flatten())
             .filter_map(|auto| fill_filter(&auto.topic, &connection.client));
         let auto: Vec<String> = auto.collect();
-        let held = resident.session.subscriptions.iter().filter(|(filter, _)| auto.iter().all(|auto| *auto != ***filter));
+        let held = resident.session.subscriptions.iter().filter(|(filter, _)| auto.iter().all(|auto| auto != filter));
         let held = held.map(|(filter, held)| {
-            let topic = Subscription::parse(filter).map_or(&**filter, Subscription::filter);
+            let topic = Subscription::parse(filter).map_or(filter, Subscription::filter);
             let request = Request { action: Access::Subscribe, topic, qos: held.options.qos, retain: false };
-            (filter.to_string(), Asked::new(&request))
+            (filter.to_owned(), Asked::new(&request))
         });
         held.collect()
     }
@@ -218,6 +219,6 @@ impl Worker {
     /// Whether a message that waits may not go to its client any more: the subscription that brought it has been taken away, and no other would.
     pub(super) fn is_withheld(&self, session: Key, topic: &str) -> bool {
         let Some(resident) = self.sessions.get(session).filter(|resident| resident.checks_deliveries) else { return false };
-        !resident.session.subscriptions.keys().any(|filter| topic::matches(&resident.session.routed(filter), topic))
+        !resident.session.subscriptions.filters().any(|filter| topic::matches(&resident.session.routed(filter), topic))
     }
 }

@@ -29,7 +29,7 @@ impl Worker {
         let strategy = self.shared.zones.get(&message.from.zone).limits.shared_strategy;
         let mut none = Vec::new();
         let publisher = session.and_then(|session| self.sessions.get_mut(session));
-        let turns = publisher.map_or(&mut none, |resident| &mut resident.session.turns);
+        let turns = publisher.map_or(&mut none, |resident| resident.session.turns.make());
         let choice = Choice { strategy, publisher: &message.from.client_id, topic: &message.topic, exclude: None, random };
         targets.groups.iter().filter_map(|group| group.choose(&choice, turns)).collect()
     }
@@ -101,7 +101,7 @@ impl Worker {
     /// As [`Worker::redispatch_all`], for what waits in the store.
     fn redispatch_stored(&mut self, resident: &mut Resident, session: Key) {
         let sent_below = resident.session.inflight.next();
-        let memberships = std::mem::take(&mut resident.memberships);
+        let memberships = resident.memberships.take();
         if memberships.is_empty() {
             return;
         }
@@ -137,7 +137,7 @@ impl crate::session::Session {
     /// Whether a topic can have come by this membership.
     fn shared_matches(&self, member: &Member, topic: &str) -> bool {
         let Some(group) = member.group.upgrade() else { return false };
-        self.subscriptions.keys().any(|filter| match Subscription::parse(filter) {
+        self.subscriptions.filters().any(|filter| match Subscription::parse(filter) {
             Some(Subscription::Shared { group: name, .. }) => *name == *group.name && topic::matches(&self.routed(filter), topic),
             _ => false,
         })

@@ -39,7 +39,7 @@ impl Worker {
                 Some(refused) => refused,
                 None => {
                     let held = self.sessions.get(session).map(|resident| &resident.session.subscriptions);
-                    let is_new = held.is_some_and(|held| !held.contains_key(asked.filter.as_str()));
+                    let is_new = held.is_some_and(|held| !held.contains(&asked.filter));
                     let reason = self.subscribe(&client, session, &asked, &subscribe.properties, &mut scans);
                     if is_new && !reason.is_error() {
                         added.push(asked.filter);
@@ -115,7 +115,7 @@ impl Worker {
             return Ok(Some(ReasonCode::QuotaExceeded));
         }
         let held = resident.map(|resident| &resident.session.subscriptions);
-        if held.is_some_and(|held| held.len() >= limits.subscriptions_max && !held.contains_key(asked.filter.as_str())) {
+        if held.is_some_and(|held| held.len() >= limits.subscriptions_max && !held.contains(&asked.filter)) {
             return Ok(Some(ReasonCode::QuotaExceeded));
         }
         if self.shared.hooks.archive().is_some_and(|archive| archive.is_full()) {
@@ -140,7 +140,7 @@ impl Worker {
             return reason;
         }
         let Some(resident) = self.sessions.get_mut(session) else { return ReasonCode::UnspecifiedError };
-        let is_new = resident.session.subscriptions.insert(asked.filter.as_str().into(), held).is_none();
+        let is_new = resident.session.subscriptions.insert(&asked.filter, held);
         if let Outbox::Durable { queue, .. } = &resident.outbox {
             self.batch.put_subscription(queue.id(), &asked.filter, encode_subscription(held));
         }
@@ -186,15 +186,16 @@ impl Worker {
         let (upgrade, is_durable) = (resident.zone.limits.upgrade_qos, queue.is_some());
         let subscriber = Subscriber { address, options: held.options, identifier: held.identifier, queue, upgrade };
         let routed = resident.session.routed(filter);
-        let is_new = !resident.session.subscriptions.contains_key(filter);
+        let is_new = !resident.session.subscriptions.contains(filter);
         let count_new = |counter| Counters::add(counter, u64::from(is_new));
         match Subscription::parse(filter) {
             Some(Subscription::Shared { group, .. }) => {
                 let member = self.shared.router.join(&routed, group, subscriber);
                 let window = resident.connection.and_then(|key| self.connections.get(key)).map(|connection| connection.window);
                 member.set_online(window);
-                resident.memberships.retain(|other| !Weak::ptr_eq(&other.group, &member.group));
-                resident.memberships.push(member);
+                let memberships = resident.memberships.make();
+                memberships.retain(|other| !Weak::ptr_eq(&other.group, &member.group));
+                memberships.push(member);
                 count_new(&self.counters.shared_subscribed);
             }
             Some(Subscription::Exclusive(_)) => {
@@ -248,7 +249,7 @@ impl Worker {
         let shared = Arc::clone(&self.shared);
         let mut scans = Vec::new();
         let connection = self.sessions.get(session).and_then(|resident| self.connections.get(resident.connection?));
-        let own = connection.map(|connection| connection.subscriptions.clone()).unwrap_or_default();
+        let own = connection.and_then(|connection| connection.terms.get()).map(|terms| terms.subscriptions.clone()).unwrap_or_default();
         for auto in shared.auto_subscribe.iter().chain(&own) {
             let Some(filter) = fill_filter(&auto.topic, client) else { continue };
             let options = SubscriptionOptions {
@@ -274,7 +275,7 @@ impl Worker {
     pub(super) fn take_back_subscriptions(&mut self, session: Key, filters: &[String]) {
         let Some(resident) = self.sessions.get_mut(session) else { return };
         for filter in filters {
-            resident.session.subscriptions.remove(filter.as_str());
+            resident.session.subscriptions.remove(filter);
         }
         let Some(resident) = self.sessions.get(session) else { return };
         for filter in filters {
@@ -309,7 +310,7 @@ impl Worker {
         let about = About::Subscription { filter, options: options.unwrap_or_default(), properties };
         self.tell(HookPoint::ClientUnsubscribe, client, about);
         let Some(resident) = self.sessions.get_mut(session) else { return ReasonCode::UnspecifiedError };
-        if resident.session.subscriptions.remove(filter).is_none() {
+        if !resident.session.subscriptions.remove(filter) {
             return ReasonCode::NoSubscriptionExisted;
         }
         if let Outbox::Durable { queue, .. } = &resident.outbox {
@@ -317,9 +318,9 @@ impl Worker {
         }
         let Some(resident) = self.sessions.get(session) else { return ReasonCode::UnspecifiedError };
         self.leave_routes(&resident.session, session, filter);
-        if let Some(resident) = self.sessions.get_mut(session) {
+        if let Some(memberships) = self.sessions.get_mut(session).and_then(|resident| resident.memberships.get_mut()) {
             // Of a group that has ended with this member nothing is left to upgrade; others are told apart by their own.
-            resident.memberships.retain(|member| member.is_in(Address { worker: self.number, session }));
+            memberships.retain(|member| member.is_in(Address { worker: self.number, session }));
         }
         if let Some(resident) = self.sessions.get(session) {
             self.count_unsubscribed(&resident.outbox, 1);
