@@ -36,7 +36,7 @@ impl Port for Door {
             is_bridge: false,
         };
         let client = Client { connected_at_ms: clock::now_ms(), ..Client::internal(client_id) };
-        let new = NewConnection::within(theirs, connect, client, &self.0.zones.default);
+        let new = NewConnection::within(theirs.into(), connect, client, &self.0.zones.default);
         self.0.mailboxes[worker_of(client_id, self.0.mailboxes.len())].post(Mail::Connection(Box::new(new)));
         Ok(ours)
     }

@@ -70,6 +70,11 @@ pub use recorder::{Recorder, RecorderStats};
 pub use transport::tls::{CertificateEnd, TlsServer, certificate_ends};
 pub use worker::Supplied;
 
+/// The allocator of the binary, so that what tests weigh is what it weighs there.
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The maps of this crate: keys are not chosen by strangers to collide, thanks to a random seed.
 pub(crate) type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
 /// See [`HashMap`].

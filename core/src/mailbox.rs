@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -90,11 +89,9 @@ pub(crate) struct NewConnection {
 
 impl NewConnection {
     /// A connection of this process: without a network, a login or a bound on their number.
-    pub(crate) fn within(stream: UnixStream, connect: Connect, client: Client, zone: &Arc<Zone>) -> NewConnection {
-        // The worker only reads, writes and waits: any socket will do.
-        let socket = std::net::TcpStream::from(OwnedFd::from(stream));
+    pub(crate) fn within(socket: Socket, connect: Connect, client: Client, zone: &Arc<Zone>) -> NewConnection {
         NewConnection {
-            transport: Transport::Plain(Wire::Tcp(Socket::Bare(socket))),
+            transport: Transport::Plain(Wire::Tcp(socket)),
             connect,
             client: Arc::new(client),
             zone: Arc::clone(zone),

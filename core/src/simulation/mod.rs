@@ -5,6 +5,7 @@
 //! `HOOKLINE_SEED` and `HOOKLINE_SEEDS` say where to begin, and how many.
 
 mod client;
+mod crowd;
 mod model;
 mod random;
 
@@ -138,7 +139,7 @@ impl World {
             properties,
             is_bridge: false,
         };
-        let new = NewConnection::within(theirs, connect, arriving, &broker.shared.zones.default);
+        let new = NewConnection::within(theirs.into(), connect, arriving, &broker.shared.zones.default);
         broker.shared.mailboxes[worker_of(&id, WORKERS)].post(Mail::Connection(Box::new(new)));
         client.connect(ours);
     }

@@ -12,7 +12,8 @@ pub(crate) mod tls;
 pub(crate) mod websocket;
 
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 
 use hookline_wire::websocket::Framed;
 use rustls::{ServerConnection, StreamOwned};
@@ -38,6 +39,16 @@ pub(crate) enum Socket {
     Bare(std::net::TcpStream),
     /// Between the two.
     Gone,
+    /// A peer in memory, which says nothing: it counts the bytes that it gets.
+    #[cfg(test)]
+    Silent(std::sync::Arc<std::sync::atomic::AtomicU64>),
+}
+
+impl From<UnixStream> for Socket {
+    fn from(stream: UnixStream) -> Socket {
+        // A worker only reads, writes and waits: any socket will do.
+        Socket::Bare(std::net::TcpStream::from(OwnedFd::from(stream)))
+    }
 }
 
 impl Transport {
@@ -112,6 +123,8 @@ impl AsFd for Transport {
             Socket::Waited(socket) => socket.as_fd(),
             Socket::Bare(socket) => socket.as_fd(),
             Socket::Gone => unreachable!("a socket is gone only inside into_bare"),
+            #[cfg(test)]
+            Socket::Silent(_) => unreachable!("nothing is waited for"),
         }
     }
 }
@@ -260,6 +273,8 @@ impl Read for Socket {
             Socket::Waited(socket) => socket.try_read(buffer),
             Socket::Bare(socket) => socket.read(buffer),
             Socket::Gone => Err(io::ErrorKind::NotConnected.into()),
+            #[cfg(test)]
+            Socket::Silent(_) => Err(io::ErrorKind::WouldBlock.into()),
         }
     }
 }
@@ -270,6 +285,11 @@ impl Write for Socket {
             Socket::Waited(socket) => socket.try_write(bytes),
             Socket::Bare(socket) => socket.write(bytes),
             Socket::Gone => Err(io::ErrorKind::NotConnected.into()),
+            #[cfg(test)]
+            Socket::Silent(written) => {
+                written.fetch_add(bytes.len() as u64, std::sync::atomic::Ordering::Relaxed);
+                Ok(bytes.len())
+            }
         }
     }
 
