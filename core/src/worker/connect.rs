@@ -41,7 +41,7 @@ impl Worker {
             tracing::error!(client = %client.client_id, %error, "a stored session cannot be read; its client is refused");
             return self.refuse_arrival(new, ReasonCode::ServerUnavailable);
         }
-        let is_new = !self.by_client.contains_key(&client.client_id);
+        let is_new = self.session_of(&client.client_id).is_none();
         if is_new && self.shared.sessions.load(Ordering::Relaxed) >= new.zone.limits.sessions_max {
             return self.refuse_arrival(new, ReasonCode::QuotaExceeded);
         }
@@ -49,10 +49,10 @@ impl Worker {
         if is_new && new.client.session_expiry_secs > 0 && self.shared.store.is_full() {
             return self.refuse_arrival(new, ReasonCode::QuotaExceeded);
         }
-        let older = self.by_client.get(&client.client_id).and_then(|session| self.sessions.get_mut(*session));
+        let older = self.session_of(&client.client_id).and_then(|session| self.sessions.get_mut(session));
         let takeovers = older.map(|resident| std::mem::take(&mut resident.takeovers)).unwrap_or_default();
         self.end_older_connection(&client.client_id, new.connect.clean_start);
-        let kept = self.by_client.get(&client.client_id).copied();
+        let kept = self.session_of(&client.client_id);
         let (session, session_present) = match kept {
             Some(session) if !new.connect.clean_start && self.has_same_mountpoint(session, &client) => {
                 self.resume(session, &new);
@@ -90,7 +90,7 @@ impl Worker {
     /// Whether a client may take over its session once more in this second: two clients of one name would do it for ever.
     fn may_take_over(&mut self, client_id: &str, limits: &Mqtt) -> bool {
         let now = self.now;
-        let Some(resident) = self.by_client.get(client_id).copied().and_then(|session| self.sessions.get_mut(session)) else { return true };
+        let Some(resident) = self.session_of(client_id).and_then(|session| self.sessions.get_mut(session)) else { return true };
         if resident.connection.is_none() && resident.arriving.is_none() || limits.takeovers_per_sec == 0 {
             return true;
         }
@@ -111,7 +111,7 @@ impl Worker {
 
     /// Takes over from the connection that the client had, if any. [MQTT-3.1.4-3]
     fn end_older_connection(&mut self, client_id: &str, clean_start: bool) {
-        let Some(session) = self.by_client.get(client_id).copied() else { return };
+        let Some(session) = self.session_of(client_id) else { return };
         let Some(resident) = self.sessions.get(session) else { return };
         let Some(older) = resident.connection.or(resident.arriving) else { return };
         let client = Arc::clone(&resident.session.client);
@@ -150,11 +150,10 @@ impl Worker {
             checks_deliveries: false,
             takeovers: Seldom::default(),
             will: mounted_will(new).map(Box::new),
-            will_at: None,
-            expires_at: None,
+            away: Seldom::default(),
         };
         let key = self.sessions.insert_with(|_| resident);
-        self.by_client.insert(Arc::clone(&client.client_id), key);
+        self.by_client.insert(&self.sessions, key);
         Counters::count(&self.counters.sessions_created);
         self.shared.sessions.fetch_add(1, Ordering::Relaxed);
         self.tell(HookPoint::SessionCreated, client, About::Client);
@@ -171,8 +170,7 @@ impl Worker {
         // The time away does not count.
         resident.session.received.get_mut().into_iter().flatten().for_each(|(_, since)| *since = now_ms);
         resident.will = mounted_will(new).map(Box::new);
-        resident.will_at = None;
-        resident.expires_at = None;
+        resident.away.clear();
         if let Outbox::Durable { state, queue, ahead, maybe_sent_below, .. } = &mut resident.outbox {
             // [MQTT-4.4.0-1] What was on its way is sent again: the window begins anew at the first message that is not settled.
             // The packet identifiers follow from the queue, so they are the original ones.

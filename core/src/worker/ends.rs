@@ -11,7 +11,7 @@ use hookline_schemas::{Client, Message};
 
 use super::connection::End;
 use super::timers::Due;
-use super::{Outbox, Worker};
+use super::{Away, Outbox, Worker};
 use crate::clock;
 use crate::metrics::Counters;
 use crate::slab::Key;
@@ -63,11 +63,13 @@ impl Worker {
         if let Outbox::Durable { state, .. } = &resident.outbox {
             self.batch.put_session(&client.client_id, state.encode(client, resident.will.as_deref()));
         }
-        resident.expires_at = (expiry_secs != u32::MAX).then(|| now + Duration::from_secs(expiry_secs.into()));
+        let expires_at = (expiry_secs != u32::MAX).then(|| now + Duration::from_secs(expiry_secs.into()));
         let delay_secs = resident.will.as_ref().and_then(|will| will.properties.number(PropertyId::WillDelayInterval)).unwrap_or(0);
         // [MQTT-3.1.2-8] The will is due when its delay is over or the session ends, whichever is first.
-        resident.will_at = resident.will.as_ref().map(|_| now + Duration::from_secs(delay_secs.min(expiry_secs).into()));
-        if let Some(at) = resident.will_at.into_iter().chain(resident.expires_at).min() {
+        let will_at = resident.will.as_ref().map(|_| now + Duration::from_secs(delay_secs.min(expiry_secs).into()));
+        let away = Away { will_at, expires_at };
+        if let Some(at) = away.next() {
+            *resident.away.make() = away;
             self.timers.set(at, Due::Session(session));
         }
         self.set_presence(session, None);
@@ -79,7 +81,9 @@ impl Worker {
     /// Publishes the will of a session, once.
     pub(super) fn publish_will(&mut self, session: Key) {
         let Some(resident) = self.sessions.get_mut(session) else { return };
-        resident.will_at = None;
+        if let Some(away) = resident.away.get_mut() {
+            away.will_at = None;
+        }
         let Some(will) = resident.will.take() else { return };
         // In the commit that has the message: never twice.
         if let Outbox::Durable { state, .. } = &resident.outbox {
@@ -115,14 +119,15 @@ impl Worker {
             return;
         }
         let is_due = |at: Option<std::time::Instant>| at.is_some_and(|at| at <= self.now);
-        let (will, expired) = (is_due(resident.will_at), is_due(resident.expires_at));
+        let Some(away) = resident.away.get() else { return };
+        let (will, expired) = (is_due(away.will_at), is_due(away.expires_at));
         if will || expired {
             self.publish_will(session);
         }
         if expired {
             return self.terminate(session, "expired");
         }
-        let next = self.sessions.get(session).and_then(|resident| resident.will_at.into_iter().chain(resident.expires_at).min());
+        let next = self.sessions.get(session).and_then(|resident| resident.away.get()?.next());
         if let Some(at) = next {
             self.timers.set(at, Due::Session(session));
         }
@@ -141,7 +146,7 @@ impl Worker {
     pub(super) fn forget_session(&mut self, session: Key) {
         let Some(mut resident) = self.sessions.remove(session) else { return };
         let client_id = Arc::clone(&resident.session.client.client_id);
-        self.by_client.remove(&client_id);
+        self.by_client.remove(&client_id, session);
         Counters::count(&self.counters.sessions_ended);
         self.shared.sessions.fetch_sub(1, Ordering::Relaxed);
         // A group that ends with this member is still there to be asked for another one, so that what goes to nobody is counted.

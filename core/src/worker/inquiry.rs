@@ -35,7 +35,7 @@ impl Worker {
     /// Clients with a session here: their identifiers, with the queues of those that rest.
     pub(crate) fn find_clients(&self, filter: &ClientFilter) -> Vec<(String, Option<QueueId>)> {
         let is_part = |part: &Option<String>, whole: &str| part.as_deref().is_none_or(|part| whole.contains(part));
-        let residents = self.by_client.iter().filter_map(|(client_id, key)| Some((client_id, self.sessions.get(*key)?)));
+        let residents = self.sessions.part(0, usize::MAX).map(|(_, resident)| (&resident.session.client.client_id, resident));
         let residents = residents.filter(|(client_id, resident)| {
             let username = resident.session.client.username.as_deref();
             let has_name = filter.username.as_deref().is_none_or(|wanted| username == Some(wanted));
@@ -56,7 +56,7 @@ impl Worker {
     /// Clients that were found, in the form that EMQX has; of those that rest what is known without the store. Those that have gone since are left out.
     pub(crate) fn describe_found(&self, found: &[(String, Option<QueueId>)]) -> Vec<Value> {
         let describe = |(client_id, queue): &(String, Option<QueueId>)| {
-            if let Some(resident) = self.by_client.get(client_id.as_str()).and_then(|key| self.sessions.get(*key)) {
+            if let Some(resident) = self.session_of(client_id.as_str()).and_then(|key| self.sessions.get(key)) {
                 return Some(self.describe(resident));
             }
             let queue = self.shared.store.queue((*queue)?)?;
@@ -76,7 +76,7 @@ impl Worker {
     /// # Errors
     /// The store cannot be read.
     pub(crate) fn describe_client(&self, client_id: &str) -> Result<Option<Value>, Error> {
-        if let Some(resident) = self.by_client.get(client_id).and_then(|key| self.sessions.get(*key)) {
+        if let Some(resident) = self.session_of(client_id).and_then(|key| self.sessions.get(key)) {
             return Ok(Some(self.describe(resident)));
         }
         let Some(Understood { client, state, queue, zone, subscriptions, .. }) = self.resting_client(client_id)? else { return Ok(None) };
@@ -150,7 +150,7 @@ impl Worker {
     /// The store cannot be read.
     pub(crate) fn kick(&mut self, client_id: &str) -> Result<bool, Error> {
         self.awaken(client_id)?;
-        let Some(session) = self.by_client.get(client_id).copied() else { return Ok(false) };
+        let Some(session) = self.session_of(client_id) else { return Ok(false) };
         tracing::info!(client = client_id, "kicked out");
         if let Some(connection) = self.sessions.get(session).and_then(|resident| resident.connection.or(resident.arriving)) {
             self.close(connection, ReasonCode::AdministrativeAction, "kicked");

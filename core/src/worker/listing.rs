@@ -70,7 +70,7 @@ impl Worker {
     /// # Errors
     /// The store cannot be read.
     pub(crate) fn subscriptions_of(&self, client_id: &str) -> Result<Option<Vec<HeldFilter>>, Error> {
-        let mut held: Vec<HeldFilter> = match self.by_client.get(client_id).and_then(|key| self.sessions.get(*key)) {
+        let mut held: Vec<HeldFilter> = match self.session_of(client_id).and_then(|key| self.sessions.get(key)) {
             Some(resident) => resident.session.subscriptions.iter().map(|(filter, held)| (filter.into(), held)).collect(),
             None => match self.resting_client(client_id)? {
                 Some(understood) => understood.subscriptions,
@@ -86,7 +86,7 @@ impl Worker {
     /// # Errors
     /// The store cannot be read.
     pub(crate) fn waiting_for(&self, client_id: &str, skip: usize, count: usize) -> Result<Option<Waiting>, Error> {
-        let Some(resident) = self.by_client.get(client_id).and_then(|key| self.sessions.get(*key)) else {
+        let Some(resident) = self.session_of(client_id).and_then(|key| self.sessions.get(key)) else {
             let resting = self.resting_client(client_id)?;
             return Ok(resting.map(|understood| Waiting::Stored { from: understood.queue.front(), queue: understood.queue }));
         };
@@ -104,7 +104,7 @@ impl Worker {
     /// # Errors
     /// The store cannot be read.
     pub(crate) fn on_the_way_to(&self, client_id: &str) -> Result<Option<Vec<Sent>>, Error> {
-        match self.by_client.get(client_id).and_then(|key| self.sessions.get(*key)) {
+        match self.session_of(client_id).and_then(|key| self.sessions.get(key)) {
             Some(resident) => {
                 let sent = resident.session.inflight.messages();
                 Ok(Some(sent.map(|(message, qos, at_ms)| (Arc::clone(message), qos, at_ms)).collect()))

@@ -7,6 +7,7 @@
 //! post the mail, write. Nothing is written to a socket while packets are handled.
 
 mod awaiting;
+mod by_client;
 mod connect;
 mod connection;
 mod deferred;
@@ -59,6 +60,7 @@ use crate::slow::Slow;
 use crate::store::{Batch, ChunkCache, Queue, Store};
 use crate::zone::{Zone, Zones};
 use crate::{HashMap, HashSet};
+use by_client::ByClient;
 use connection::Connection;
 use deferred::{Deferred, Pending};
 use deliver::Encoded;
@@ -120,9 +122,23 @@ pub(crate) struct Resident {
     checks_deliveries: bool,
     takeovers: Seldom<Takeovers>,
     will: Option<Box<Will>>,
-    /// When a delayed will is due, or the session ends; only without a connection.
+    /// What is due without a connection.
+    away: Seldom<Away>,
+}
+
+/// When something becomes of a session whose client stays away.
+#[derive(Debug, Default)]
+struct Away {
+    /// A delayed will is due.
     will_at: Option<Instant>,
+    /// The session ends.
     expires_at: Option<Instant>,
+}
+
+impl Away {
+    fn next(&self) -> Option<Instant> {
+        self.will_at.into_iter().chain(self.expires_at).min()
+    }
 }
 
 /// How often a session was taken over.
@@ -160,7 +176,7 @@ pub(crate) struct Worker {
     poll: OwnedFd,
     connections: Slab<Connection>,
     sessions: Slab<Resident>,
-    by_client: HashMap<Arc<str>, Key>,
+    by_client: ByClient,
     /// Sessions that are only in the store and the router, by their queues.
     resting: HashSet<QueueId>,
     routes: RouteCache,
@@ -235,7 +251,7 @@ impl Worker {
             poll,
             connections: Slab::default(),
             sessions: Slab::default(),
-            by_client: HashMap::default(),
+            by_client: ByClient::default(),
             resting: HashSet::default(),
             routes: RouteCache::default(),
             timers: Timers::default(),
@@ -422,6 +438,11 @@ impl Worker {
         drop(self.take_outcome(&mut outcome, Admission::Open));
         self.outcome = outcome;
         refused
+    }
+
+    /// The session of a client, where it has one here that does not rest.
+    fn session_of(&self, client_id: &str) -> Option<Key> {
+        self.by_client.find(&self.sessions, client_id)
     }
 
     /// Watches the socket of a connection.

@@ -12,7 +12,7 @@ use hookline_schemas::{Client, Message, QueueId};
 
 use super::connect::session_bounds;
 use super::timers::Due;
-use super::{Outbox, Resident, Worker};
+use super::{Away, Outbox, Resident, Worker};
 use crate::clock;
 use crate::metrics::Counters;
 use crate::router::{Address, Subscriber, effective_qos};
@@ -110,7 +110,7 @@ impl Worker {
     /// # Errors
     /// The store cannot be read.
     pub(super) fn resting_client(&self, client_id: &str) -> Result<Option<Understood>, Error> {
-        if self.resting.is_empty() || self.by_client.contains_key(client_id) {
+        if self.resting.is_empty() || self.session_of(client_id).is_some() {
             return Ok(None);
         }
         let stored = self.shared.store.session(client_id)?;
@@ -142,7 +142,7 @@ impl Worker {
             tracing::error!(client = queue.name(), %error, "a stored session cannot be read; it is tried again");
             return self.timers.set(self.now + Duration::from_secs(60), Due::Resting(queue.id()));
         }
-        if let Some(session) = self.by_client.get(queue.name()).copied() {
+        if let Some(session) = self.session_of(queue.name()) {
             self.check_session(session);
         }
     }
@@ -151,7 +151,7 @@ impl Worker {
     pub(super) fn deliver_to_resting(&mut self, session: Key, message: &Message, flags: u8) {
         let Some(queue) = session.resting_queue().and_then(|queue| self.shared.store.queue(queue)) else { return };
         // It may have come back since the message was routed.
-        if let Some(awake) = self.by_client.get(queue.name()).copied() {
+        if let Some(awake) = self.session_of(queue.name()) {
             return self.pump(awake);
         }
         if effective_qos(message.qos, flags) > QoS::AtMostOnce || queue.keeps_qos0() {
@@ -196,11 +196,10 @@ impl Worker {
             checks_deliveries: false,
             takeovers: Seldom::default(),
             will: place.will.map(Box::new),
-            will_at,
-            expires_at,
+            away: Seldom::default(),
         };
         let key = self.sessions.insert_with(|_| resident);
-        self.by_client.insert(Arc::clone(&client.client_id), key);
+        self.by_client.insert(&self.sessions, key);
         for (filter, held) in subscriptions {
             // An exclusive one was its before, so it is free.
             let _granted = self.enter_routes(key, &filter, held);
@@ -209,7 +208,11 @@ impl Worker {
             }
         }
         self.set_presence(key, None);
-        if let Some(at) = will_at.into_iter().chain(expires_at).min() {
+        let away = Away { will_at, expires_at };
+        if let Some(at) = away.next() {
+            if let Some(resident) = self.sessions.get_mut(key) {
+                *resident.away.make() = away;
+            }
             self.timers.set(at, Due::Session(key));
         }
     }

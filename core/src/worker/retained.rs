@@ -103,7 +103,7 @@ impl Worker {
 
     /// Puts messages from outside into the session of a client, for one of its subscriptions, as far as there is room now.
     pub(crate) fn supply(&mut self, client_id: &str, filter: &str, messages: &[Arc<Message>], retained: bool) -> Supplied {
-        let Some(session) = self.by_client.get(client_id).copied() else { return Supplied::Gone };
+        let Some(session) = self.session_of(client_id) else { return Supplied::Gone };
         let Some(resident) = self.sessions.get(session) else { return Supplied::Gone };
         let Some(held) = resident.session.subscriptions.get(filter) else { return Supplied::Gone };
         if resident.connection.is_none() {
