@@ -37,6 +37,13 @@ impl Subject {
         }
         .into_bytes()
     }
+
+    fn of_key(key: &[u8]) -> Option<Subject> {
+        let key = std::str::from_utf8(key).ok()?;
+        let client = || key.strip_prefix("acl/client/").map(|name| Subject::Client(name.to_owned()));
+        let user = || key.strip_prefix("acl/user/").map(|name| Subject::User(name.to_owned()));
+        client().or_else(user).or_else(|| (key == "acl/all").then_some(Subject::All))
+    }
 }
 
 /// Users by name.
@@ -101,6 +108,15 @@ impl BuiltIn {
         let found = self.0.load(&key)?.into_iter().find(|(other, _)| *other == key);
         // What cannot be read is no list: then nobody says that nothing was denied.
         Ok(found.map(|(_, value)| serde_json::from_slice(&value).unwrap_or_else(|_| "damaged".into())))
+    }
+
+    /// All permissions, with whom they are for. What cannot be read is left out.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn all_permissions(&self) -> Result<Vec<(Subject, Json)>, QueueError> {
+        let read = |(key, value): (Vec<u8>, Vec<u8>)| Some((Subject::of_key(&key)?, serde_json::from_slice(&value).ok()?));
+        Ok(self.0.load(b"acl/")?.into_iter().filter_map(read).collect())
     }
 
     /// Sets the permissions of somebody, which were checked, or takes them away.

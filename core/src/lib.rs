@@ -65,7 +65,7 @@ pub use bans::{BanInfo, BanOrigin, Banned};
 pub use broker::{Broker, BrokerError, check, store_settings};
 pub use hooks::Hooks;
 pub use metrics::{Counters, Totals, Turned};
-pub use observer::{BanOutcome, ClientFilter, Listed, NoAnswer, Observer, Place, Stat, SubscriptionFilter, TOPICS_SKIP_MAX};
+pub use observer::{BanOutcome, CarriedIn, ClientFilter, Listed, NoAnswer, Observer, Place, Stat, SubscriptionFilter, TOPICS_SKIP_MAX};
 pub use recorder::{Recorder, RecorderStats};
 pub use transport::tls::{CertificateEnd, TlsServer, certificate_ends};
 pub use worker::Supplied;

@@ -137,7 +137,7 @@ const PAGES = [
   ['overview', 'Overview'], ['drops', 'Drops'], ['alarms', 'Alarms'], ['slow', 'Slow subscribers'], ['traces', 'Traces'], ['clients', 'Clients'], ['clients/panel-stuck', 'panel-stuck'],
   ['subscriptions', 'Subscriptions'], ['topics', 'Topics'], ['retained', 'Retained and delayed'], ['websocket', 'WebSocket client'], ['rules', 'Rules'],
   ['rules/readings', 'readings'], ['flow', 'Flow'], ['actions', 'Actions'], ['actions/webhook', 'webhook'], ['connectors', 'Connectors'], ['users', 'Authentication'], ['permissions', 'Permissions'],
-  ['bans', 'Bans'], ['node', 'Node and store'], ['settings', 'Settings'], ['audit', 'Audit log'], ['people', 'Dashboard users'],
+  ['bans', 'Bans'], ['node', 'Node and store'], ['settings', 'Settings'], ['settings?tab=exports', 'Settings'], ['audit', 'Audit log'], ['people', 'Dashboard users'],
 ];
 
 /** Texts that are too faint for what is behind them (WCAG AA), and controls without a name. */
@@ -494,6 +494,34 @@ async function walk(browser, traffic) {
     await open(page, 'rules');
     await row(page, 'Rules', 'Who comes and goes').waitFor();
     expected.length = 0;
+  });
+  await check('an export is made, saved, brought back and imported; what is broken is refused', async () => {
+    await open(page, 'settings?tab=exports');
+    await page.getByRole('button', { name: 'Export', exact: true }).click();
+    const made = row(page, 'Exports', 'hookline-export-');
+    await made.waitFor();
+    const saved = page.waitForEvent('download');
+    await made.getByRole('button', { name: 'Download' }).click();
+    const buffer = readFileSync(await (await saved).path());
+    const bring = (name, content) => page.locator('input[type=file]').setInputFiles({ name, mimeType: 'application/gzip', buffer: content });
+    const take = async (name) => {
+      await row(page, 'Exports', name).getByRole('button', { name: 'Import' }).click();
+      await confirm(page);
+    };
+    await bring('walked.tar.gz', buffer);
+    await take('walked.tar.gz');
+    const result = page.locator('dialog[open]', { hasText: 'walked.tar.gz is imported' });
+    await result.getByText('Retained messages').waitFor();
+    if (SHOTS) await page.screenshot({ path: join(SHOTS, 'imported-light.png') });
+    await page.keyboard.press('Escape');
+    expected.push(/^400 POST \/api\/v5\/data\/import$/);
+    await bring('broken.tar.gz', buffer.subarray(0, buffer.length - 50));
+    await take('broken.tar.gz');
+    await page.locator('.note-box.bad', { hasText: 'Nothing was changed' }).waitFor();
+    expected.length = 0;
+    await row(page, 'Exports', 'broken.tar.gz').getByRole('button', { name: 'Remove' }).click();
+    await confirm(page);
+    await until('it is gone', async () => (await row(page, 'Exports', 'broken.tar.gz').count()) === 0);
   });
   await check('the audit log names who has changed what', async () => {
     await open(page, 'audit');

@@ -1,21 +1,27 @@
 //! How a command reaches the broker that runs on a data folder: HTTP over the socket in that folder.
 
+use std::error::Error;
+use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use http_body_util::channel::Channel;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Body;
 use hyper::client::conn::http1;
 use hyper::http::request::Builder;
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
+use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 
 use crate::api::Problem;
+use crate::export;
 
 /// The socket's name in the data folder.
 const SOCKET: &str = "hookline.sock";
@@ -25,6 +31,9 @@ const PATH_MAX: usize = 107;
 const ANSWER: Duration = Duration::from_secs(60);
 /// How long an answer may take that needs the whole store to be read or written.
 const LONG_ANSWER: Duration = Duration::from_secs(24 * 3600);
+/// Bytes of a file that are sent at a time, and parts that may wait for the broker.
+const PART_BYTES: usize = 64 << 10;
+const PARTS_WAITING: usize = 4;
 
 /// The socket of the broker that runs on a data folder.
 pub(crate) fn socket(data_dir: &Path) -> PathBuf {
@@ -45,6 +54,7 @@ pub(crate) fn too_long(socket: &Path) -> Option<String> {
 pub(crate) struct Control {
     runtime: Runtime,
     socket: PathBuf,
+    data_dir: PathBuf,
 }
 
 impl Control {
@@ -57,7 +67,7 @@ impl Control {
         match std::os::unix::net::UnixStream::connect(&socket) {
             Ok(_) => {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-                Ok(Some(Control { runtime, socket }))
+                Ok(Some(Control { runtime, socket, data_dir: data_dir.to_owned() }))
             }
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::ConnectionRefused) => Ok(None),
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
@@ -65,6 +75,11 @@ impl Control {
             }
             Err(error) => Err(error).with_context(|| format!("cannot reach the broker by {}", socket.display())),
         }
+    }
+
+    /// Where its exports lie.
+    pub(crate) fn exports(&self) -> PathBuf {
+        export::folder(&self.data_dir)
     }
 
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
@@ -85,7 +100,39 @@ impl Control {
         if let Some(version) = version {
             request = request.header(header::IF_MATCH, format!("\"{version}\""));
         }
-        self.ask(request, path, text.into(), LONG_ANSWER)
+        self.ask(request, path, Full::new(text.into()), LONG_ANSWER)
+    }
+
+    /// Posts a file as a field of a form.
+    pub(crate) fn post_file<T: DeserializeOwned>(&self, path: &str, field: &str, name: &str, file: File) -> anyhow::Result<T> {
+        // Nothing that a file can have in it.
+        let mut random = [0; 16];
+        aws_lc_rs::rand::fill(&mut random).context("the system has no random numbers")?;
+        let boundary = format!("hookline-{:032x}", u128::from_be_bytes(random));
+        let request =
+            Request::builder().method(Method::POST).header(header::CONTENT_TYPE, format!("multipart/form-data; boundary={boundary}"));
+        let head = format!(
+            "--{boundary}\r\nContent-Disposition: form-data; name=\"{field}\"; filename=\"{name}\"\r\nContent-Type: application/octet-stream\r\n\r\n"
+        );
+        let (mut sender, body) = Channel::new(PARTS_WAITING);
+        // It sends while the request below is under way.
+        self.runtime.spawn(async move {
+            let mut file = tokio::fs::File::from_std(file);
+            sender.send_data(Bytes::from(head)).await?;
+            loop {
+                let mut part = BytesMut::with_capacity(PART_BYTES);
+                match file.read_buf(&mut part).await {
+                    Ok(0) => break,
+                    Ok(_) => sender.send_data(part.freeze()).await?,
+                    Err(error) => {
+                        sender.abort(error);
+                        return Ok(());
+                    }
+                }
+            }
+            sender.send_data(format!("\r\n--{boundary}--\r\n").into()).await
+        });
+        self.ask(request, path, body, LONG_ANSWER)
     }
 
     pub(crate) fn patch<T: DeserializeOwned>(&self, path: &str, body: &serde_json::Value) -> anyhow::Result<T> {
@@ -104,15 +151,15 @@ impl Control {
         wait: Duration,
     ) -> anyhow::Result<T> {
         let request = Request::builder().method(method).header(header::CONTENT_TYPE, "application/json");
-        self.ask(request, path, body.map(|body| Bytes::from(body.to_string())).unwrap_or_default(), wait)
+        self.ask(request, path, Full::new(body.map(|body| Bytes::from(body.to_string())).unwrap_or_default()), wait)
     }
 
-    fn ask<T: DeserializeOwned>(&self, request: Builder, path: &str, body: Bytes, wait: Duration) -> anyhow::Result<T> {
-        let request = request
-            .uri(format!("/api/v5{path}"))
-            .header(header::HOST, "hookline")
-            .header(header::ACCEPT, "application/json")
-            .body(Full::new(body))?;
+    fn ask<T: DeserializeOwned, B>(&self, request: Builder, path: &str, body: B, wait: Duration) -> anyhow::Result<T>
+    where
+        B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+    {
+        let request =
+            request.uri(format!("/api/v5{path}")).header(header::HOST, "hookline").header(header::ACCEPT, "application/json").body(body)?;
         let asked = async { tokio::time::timeout(wait, exchange(&self.socket, request)).await };
         let answered = self.runtime.block_on(asked).with_context(|| format!("the broker has not answered within {wait:?}"))?;
         let (status, body) = answered.context("the broker went away before it answered; see its log, and run the command again")?;
@@ -127,7 +174,10 @@ impl Control {
     }
 }
 
-async fn exchange(socket: &Path, request: Request<Full<Bytes>>) -> anyhow::Result<(StatusCode, Bytes)> {
+async fn exchange<B>(socket: &Path, request: Request<B>) -> anyhow::Result<(StatusCode, Bytes)>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+{
     let stream = UnixStream::connect(socket).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let carrying = tokio::spawn(connection);

@@ -11,6 +11,8 @@ mod command;
 mod config;
 /// How a command reaches a running broker.
 mod control;
+/// What an operator has set up, as a file.
+mod export;
 /// The broker, put together and taken down.
 mod live;
 mod persistence;

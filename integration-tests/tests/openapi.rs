@@ -136,7 +136,7 @@ fn nobody_may_more_than_their_role_and_nobody_anything_without_login() {
             assert!(open.contains(&path.as_str()), "{path} is open to everybody");
             continue;
         };
-        let is_secret = ["/api/v5/configs", "/api/v5/audit"].iter().any(|secret| path.starts_with(secret));
+        let is_secret = ["/api/v5/configs", "/api/v5/audit", "/api/v5/data"].iter().any(|secret| path.starts_with(secret));
         let is_of_people = ["/api/v5/users", "/api/v5/authentication", "/api/v5/authorization"].iter().any(|part| path.starts_with(part));
         let is_of_traffic = ["/api/v5/trace/{name}/log", "/api/v5/trace/{name}/download"].contains(&path.as_str());
         match (method.as_str(), role) {

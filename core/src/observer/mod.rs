@@ -1,6 +1,7 @@
 //! Looks at a running broker, and acts on its clients, from outside of its workers.
 
 mod banned;
+mod carried;
 mod listing;
 
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use tokio::sync::oneshot;
 
 pub use banned::BanOutcome;
 pub(crate) use banned::restore as restore_bans;
+pub use carried::CarriedIn;
 pub use listing::{Listed, Place, SubscriptionFilter, TOPICS_SKIP_MAX};
 
 use crate::alarms::Alarm;

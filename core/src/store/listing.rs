@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use hookline_schemas::{Message, QueueId};
 
 use super::delayed::DelayedKey;
-use super::{Batch, Error, Store, database, decode_message, keys};
+use super::{Batch, Error, Store, Ticket, database, decode_message, keys};
 
 /// How long a change may take to become durable.
 const DURABLE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -51,6 +51,14 @@ impl Store {
     /// It cannot be written, or was not synced in time.
     pub(crate) fn commit_durably(&self, batch: &mut Batch) -> Result<(), Error> {
         let ticket = self.commit(batch)?.ticket;
+        self.wait_until_durable(ticket)
+    }
+
+    /// Waits until a commit is durable at the level in force. It blocks: not for workers.
+    ///
+    /// # Errors
+    /// It was not synced in time.
+    pub(crate) fn wait_until_durable(&self, ticket: Ticket) -> Result<(), Error> {
         let deadline = Instant::now() + DURABLE_TIMEOUT;
         while self.durable() < ticket {
             if Instant::now() > deadline {
@@ -59,6 +67,11 @@ impl Store {
             std::thread::sleep(DURABLE_LOOK);
         }
         Ok(())
+    }
+
+    /// Has everything on the disk that was written so far, also what no commit tells of. It blocks: not for workers.
+    pub fn sync(&self) {
+        self.sync_or_die();
     }
 }
 

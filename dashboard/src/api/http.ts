@@ -20,6 +20,7 @@ export interface Options {
   body?: unknown;
   /** Sent as it is, as text/plain. */
   text?: string;
+  form?: FormData;
   headers?: { [name: string]: string };
   signal?: AbortSignal;
 }
@@ -54,8 +55,11 @@ export async function send(method: string, path: string, options: Options = {}):
   const headers: { [name: string]: string } = { accept: 'application/json', ...options.headers };
   const token = session.value?.token;
   if (token) headers.authorization = `Bearer ${token}`;
-  let body: string | undefined;
-  if (options.text !== undefined) {
+  let body: string | FormData | undefined;
+  if (options.form !== undefined) {
+    // What it is called, with the boundary, the browser knows.
+    body = options.form;
+  } else if (options.text !== undefined) {
     headers['content-type'] = 'text/plain';
     body = options.text;
   } else if (options.body !== undefined) {

@@ -100,6 +100,16 @@ export const configHistory = (s?: S) => plain(get<T.List<T.ConfigVersion> | T.Co
 export const configDiff = async (from: number, to: number, signal?: S) => (await send('GET', '/configs/diff', { query: { from, to }, signal, headers: { accept: 'text/plain' } })).text();
 export const rollback = (version: number) => post<T.Changed>('/configs/rollback', { version });
 export const reload = () => post<T.Json>('/configs/reload');
+export const exports = (s?: S) => plain(get<T.List<T.ExportFile> | T.ExportFile[]>('/data/files', s));
+export const makeExport = () => post<T.ExportFile>('/data/export');
+export const exportFile = async (name: string) => (await send('GET', `/data/files/${part(name)}`)).blob();
+export const removeExport = (name: string) => remove(`/data/files/${part(name)}`);
+export const bringExport = (file: File) => {
+  const form = new FormData();
+  form.append('filename', file, file.name);
+  return call<T.Json>('POST', '/data/files', { form });
+};
+export const importExport = (filename: string) => post<T.Imported>('/data/import', { filename });
 export const audit = (query: Query, s?: S) => get<T.List<T.AuditEntry>>('/audit', s, query);
 
 /** What this version of the broker does not have, told apart from what is not there. */

@@ -264,6 +264,23 @@ export interface Ban {
   at?: string | number | null;
   until?: string | number | null;
 }
+export interface ExportFile {
+  filename: string;
+  created_at: string;
+  size: number;
+}
+
+export interface Imported {
+  filename: string;
+  node: string;
+  version: string;
+  created_at: string;
+  imported: { [part: string]: number };
+  skipped: { part: string; what: string; reason: string }[];
+  skipped_count: number;
+  configuration?: Changed;
+}
+
 export interface NewTrace {
   name: string;
   type: 'clientid' | 'topic' | 'ip_address';

@@ -1,4 +1,4 @@
-// The configuration as TOML: edit and apply as a whole, its history, and the way back.
+// The configuration as TOML: edit and apply as a whole, its history, and the way back. What was set up, as a file for another broker.
 import { useEffect, useState } from 'preact/hooks';
 import * as api from '../api';
 import { ago, time } from '../format';
@@ -13,6 +13,7 @@ import { attempt, tell, tellChanged } from '../parts/toast';
 import { usePoll } from '../poll';
 import { place, setQuery } from '../router';
 import { may } from '../session';
+import { Exports } from './exports';
 
 /** `connectors.kafka.topic: missing` is marked where that table or key stands; a line that is named, there. */
 function problemsOf(told: readonly string[], content: string): Problem[] {
@@ -172,16 +173,21 @@ function History({ version, refresh }: { version: number; refresh: () => void })
 }
 
 export function Settings() {
-  const tab = place.value.query.get('tab') === 'history' ? 'history' : 'file';
+  const asked = place.value.query.get('tab');
+  const tab = asked === 'history' || asked === 'exports' ? asked : 'file';
   const found = usePoll(api.config, 0);
   const reload = async (): Promise<void> => {
     if (await attempt('The file was read again', api.reload)) found.refresh();
   };
   return (
     <Page title="Settings" tools={<Button needs="administrator" onClick={() => void reload()}>Read the file again</Button>}>
-      <p class="lead">The whole configuration. It is checked as a whole and applied as a whole while messages flow; what needs a restart waits for it, and says so.</p>
-      <Tabs value={tab} onChange={(next) => setQuery('tab', next === 'history' ? next : '')} of={[['file', 'Configuration'], ['history', 'History']]} />
-      {found.error instanceof api.ApiError && found.error.status === 409 ? (
+      <p class="lead">
+        {tab === 'exports'
+          ? 'What was set up, as a file that another broker takes over. It is looked at as a whole before; where anything is wrong, nothing changes.'
+          : 'The whole configuration. It is checked as a whole and applied as a whole while messages flow; what needs a restart waits for it, and says so.'}
+      </p>
+      <Tabs value={tab} onChange={(next) => setQuery('tab', next === 'file' ? '' : next)} of={[['file', 'Configuration'], ['history', 'History'], ['exports', 'Export and import']]} />
+      {tab === 'exports' ? <Exports onImported={found.refresh} /> : found.error instanceof api.ApiError && found.error.status === 409 ? (
         <Panel>
           <Empty title="This broker runs without a configuration file">
             <p>{found.error.message}</p>

@@ -26,7 +26,7 @@ pub(crate) struct Clients {
 
 impl Clients {
     /// Permissions have changed, or may have.
-    fn have_rights_renewed(&self) {
+    pub(super) fn have_rights_renewed(&self) {
         self.access.note_change();
         (self.renew_rights)();
     }
@@ -132,12 +132,21 @@ fn known(clients: &Clients, user: &str) -> Result<Option<UserInfo>, Problem> {
 }
 
 /// Whom a path is about: `all`, `users/NAME` or `clients/NAME`.
-fn subject(kind: &str, name: Option<String>) -> Result<Subject, Problem> {
+pub(crate) fn subject(kind: &str, name: Option<String>) -> Result<Subject, Problem> {
     match (kind, name) {
         ("all", None) => Ok(Subject::All),
         ("users", Some(name)) => Ok(Subject::User(name)),
         ("clients", Some(name)) => Ok(Subject::Client(name)),
         _ => Err(Problem::new(Code::NotFound, "permissions are those of \"all\", \"users/NAME\" or \"clients/NAME\"")),
+    }
+}
+
+/// What [`subject`] reads.
+pub(super) fn described(subject: Subject) -> (&'static str, Option<String>) {
+    match subject {
+        Subject::All => ("all", None),
+        Subject::User(name) => ("users", Some(name)),
+        Subject::Client(name) => ("clients", Some(name)),
     }
 }
 

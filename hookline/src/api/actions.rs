@@ -14,6 +14,9 @@ use super::extract::Path;
 use super::running::{Running, RunningAction};
 use super::{Code, Problem, Shared};
 
+/// Where it is in the store that an action is paused: its name follows.
+const PAUSED: &str = "paused/";
+
 /// An action.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct ActionInfo {
@@ -95,19 +98,31 @@ async fn set_paused(shared: Shared, name: String, paused: bool) -> Answer<Action
     let running = shared.running();
     shared
         .run(move |store| {
-            let action = running.action(&name)?;
-            // Kept first: what a restart would undo was not done.
-            let kept = store.keep(paused_key(&name).as_bytes(), paused.then_some(&b""[..]));
-            kept.map_err(|error| Problem::new(Code::InternalError, error.to_string()))?;
-            action.delivery.set_paused(paused);
-            tracing::info!(action = name, paused, "an action was paused or goes on");
+            keep_paused(&running, store, &name, paused)?;
             one(&running, store, &name)
         })
         .await
 }
 
+/// Pauses an action or lets it go on, over a restart.
+pub(super) fn keep_paused(running: &Running, store: &Store, name: &str, paused: bool) -> Result<(), Problem> {
+    let action = running.action(name)?;
+    // Kept first: what a restart would undo was not done.
+    let kept = store.keep(paused_key(name).as_bytes(), paused.then_some(&b""[..]));
+    kept.map_err(|error| Problem::new(Code::InternalError, error.to_string()))?;
+    action.delivery.set_paused(paused);
+    tracing::info!(action = name, paused, "an action was paused or goes on");
+    Ok(())
+}
+
+/// Actions that are paused.
+pub(super) fn paused(store: &Store) -> Result<Vec<String>, QueueError> {
+    let found = store.load(PAUSED.as_bytes())?.into_iter();
+    Ok(found.filter_map(|(key, _)| String::from_utf8(key).ok()?.strip_prefix(PAUSED).map(str::to_owned)).collect())
+}
+
 fn paused_key(action: &str) -> String {
-    format!("paused/{action}")
+    format!("{PAUSED}{action}")
 }
 
 /// Whether an action was paused, and was not told to go on since.

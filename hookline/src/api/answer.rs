@@ -193,6 +193,11 @@ fn documented(status: u16, contents: Vec<(&str, Schema)>) -> Vec<(Option<openapi
     vec![(Some(openapi::StatusCode::Code(status)), response)]
 }
 
+/// What the document says of an answer that is a file.
+pub(super) fn binary(media_type: &str) -> Documented {
+    documented(200, vec![(media_type, json_schema!({ "type": "string", "format": "binary" }))])
+}
+
 type Documented = Vec<(Option<openapi::StatusCode>, openapi::Response)>;
 
 const JSON: &str = "application/json";

@@ -46,6 +46,16 @@ impl Trace {
         };
         Trace { before: json(before), after: json(after) }
     }
+
+    /// The same, with what else it has made.
+    pub(super) fn and(mut self, more: &Value) -> Trace {
+        let more = more.as_object().cloned().unwrap_or_default();
+        match &mut self.after {
+            Some(Value::Object(after)) => after.extend(more),
+            after => *after = Some(Value::Object(more)),
+        }
+        self
+    }
 }
 
 /// An entry.

@@ -18,7 +18,7 @@ use super::caller::Caller;
 use super::extract::{IfMatch, Json, Path, Query, Toml};
 use super::reload::reload;
 use super::{Code, Problem, Shared};
-use crate::config::edit::{Edit, EditError, edit};
+use crate::config::edit::{Edit, EditError, edit, with_section_of};
 use crate::config::redact::{Redaction, without_secret_comments};
 use crate::config::{Version, Versions, summary};
 use crate::live::{Changes, Extent, Reloads};
@@ -165,6 +165,22 @@ async fn run<T: Send + 'static>(
 }
 
 impl Shared {
+    /// The text of the configuration; `None`: the broker was started without a file.
+    pub(super) async fn configuration(&self) -> Result<Option<String>, Problem> {
+        match &self.configs {
+            Some(configs) => configs.run(|versions| versions.current().map(|(_, text)| Some(text)).map_err(|error| failed(&error))).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Takes the configuration of another broker. The node stays what it is: its name and its folder are those of this one.
+    pub(super) async fn take_configuration(&self, caller: Caller, text: String) -> Result<(Trace, Changed), Problem> {
+        let make = move |before: &str, _: &Versions| {
+            with_section_of(&text, before, "node").map_err(|error| Problem::refused(vec![format!("the configuration: {error}")]))
+        };
+        self.configs()?.change(caller, None, make).await
+    }
+
     /// The file of the configuration.
     fn configs(&self) -> Result<Arc<Configs>, Problem> {
         let problem = "this broker was started without a file of its configuration; write hookline.toml, or name one with --config, and start it anew";

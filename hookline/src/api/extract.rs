@@ -7,7 +7,7 @@ use aide::generate::GenContext;
 use aide::openapi::{MediaType, Operation, RequestBody, SchemaObject};
 use aide::operation::{add_parameters, parameters_from_schema, set_body};
 use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Multipart, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Code, Problem};
+use crate::export::FILE_BYTES_MAX;
 
 /// JSON, in a request or in an answer.
 #[derive(Debug)]
@@ -28,6 +29,10 @@ pub(super) struct Raw<T>(pub(super) Bytes, pub(super) PhantomData<fn() -> T>);
 /// A file of the configuration in a request.
 #[derive(Debug)]
 pub(super) struct Toml(pub(super) String);
+
+/// A form with a file in it, which is read as it comes.
+#[derive(Debug)]
+pub(super) struct Upload(pub(super) Multipart);
 
 /// What stands behind the question mark.
 #[derive(Debug)]
@@ -82,6 +87,16 @@ impl<S: Send + Sync> FromRequest<S> for Toml {
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let text = String::from_request(request, state).await.map_err(|error| refused(error.status(), error.body_text()))?;
         Ok(Toml(text))
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for Upload {
+    type Rejection = Problem;
+
+    async fn from_request(mut request: Request, state: &S) -> Result<Self, Problem> {
+        DefaultBodyLimit::max(FILE_BYTES_MAX).apply(&mut request);
+        let form = Multipart::from_request(request, state).await;
+        form.map(Upload).map_err(|error| refused(error.status(), error.body_text()))
     }
 }
 
@@ -142,6 +157,14 @@ impl<T: JsonSchema> OperationInput for Raw<T> {
 impl OperationInput for Toml {
     fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
         describe_body(ctx, operation, "text/plain", json_schema!({ "type": "string" }));
+    }
+}
+
+impl OperationInput for Upload {
+    fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
+        let file = json_schema!({ "type": "string", "format": "binary" });
+        let schema = json_schema!({ "type": "object", "properties": { "filename": file }, "required": ["filename"] });
+        describe_body(ctx, operation, "multipart/form-data", schema);
     }
 }
 

@@ -29,6 +29,7 @@ use super::caller::{Caller, Peer};
 use super::directory::Directory;
 use super::extract::{Json, Path};
 use super::{Code, Problem, Shared, network, openapi};
+use crate::export;
 
 /// Where people are in the store.
 const PREFIX: &[u8] = b"api/user/";
@@ -126,6 +127,14 @@ pub(crate) fn check(settings: &Settings) -> Vec<String> {
     errors
 }
 
+/// Whether somebody can have that name.
+pub(crate) fn check_person(name: &str) -> Result<(), Problem> {
+    if name.is_empty() || name.len() > NAME_MAX || name.contains(|c: char| c.is_control() || c == ':') {
+        return Err(Problem::new(Code::BadRequest, format!("a name has 1 to {NAME_MAX} bytes, and no colon among them")));
+    }
+    Ok(())
+}
+
 impl Logins {
     pub(crate) fn new(store: Arc<dyn StateStore>, settings: &Settings, directory: Option<Directory>) -> Logins {
         Logins {
@@ -177,15 +186,38 @@ impl Logins {
     /// Adds somebody, or sets another password and role.
     pub(crate) fn set(&self, name: &str, password: &str, role: Role) -> Result<(), Problem> {
         let refuse = |problem: String| Err(Problem::new(Code::BadRequest, problem));
-        if name.is_empty() || name.len() > NAME_MAX || name.contains(|c: char| c.is_control() || c == ':') {
-            return refuse(format!("a name has 1 to {NAME_MAX} bytes, and no colon among them"));
-        }
+        check_person(name)?;
         if password.chars().count() < PASSWORD_MIN || password.len() > PASSWORD_MAX {
             return refuse(format!("a password has {PASSWORD_MIN} characters at least, and {PASSWORD_MAX} bytes at most"));
         }
         let hash = hash(password.as_bytes()).map_err(|error| Problem::new(Code::BadRequest, error.to_string()))?;
+        self.keep_hash(name, hash, role)
+    }
+
+    fn keep_hash(&self, name: &str, hash: String, role: Role) -> Result<(), Problem> {
         let stored = serde_json::to_vec(&Stored { hash, role }).map_err(|error| Problem::new(Code::InternalError, error.to_string()))?;
         self.keep(name, Some(&stored))
+    }
+
+    /// Everybody in the store, with the hashes of their passwords, for an export.
+    pub(super) fn carry_out(&self) -> Result<Vec<export::Person>, QueueError> {
+        let all = self.store.load(PREFIX)?;
+        let read = |(key, value): (Vec<u8>, Vec<u8>)| {
+            let username = String::from_utf8(key[PREFIX.len()..].to_vec()).ok()?;
+            let Stored { hash, role } = serde_json::from_slice(&value).ok()?;
+            Some(export::Person { username, password_hash: hash, role })
+        };
+        Ok(all.into_iter().filter_map(read).collect())
+    }
+
+    /// Somebody out of an export: who has that name already gets that password and role.
+    pub(super) fn carry_in(&self, person: &export::Person) -> Result<(), Problem> {
+        let known = self.carry_out().map_err(|error| Problem::new(Code::InternalError, error.to_string()))?;
+        // Whoever stays what they were stays logged in.
+        if known.contains(person) {
+            return Ok(());
+        }
+        self.keep_hash(&person.username, person.password_hash.clone(), person.role)
     }
 
     /// Removes somebody. `false`: nobody has that name.
@@ -361,8 +393,8 @@ pub(super) fn may(role: Role, method: &Method, path: &str) -> bool {
     let looks = matches!(*method, Method::GET | Method::HEAD);
     let is_below =
         |parts: &[&str]| parts.iter().any(|part| path.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
-    // The configuration has secrets in it, and what others have done is not for everybody.
-    let is_secret = is_below(&["/configs", "/audit"]);
+    // The configuration has secrets in it, as exports have, and what others have done is not for everybody.
+    let is_secret = is_below(&["/configs", "/audit", "/data"]);
     // A backup has everything in it, and goes wherever the request says.
     let is_guarded = is_secret || is_below(&["/users", "/authentication", "/authorization", "/store/backup"]);
     // Items of the configuration; what stands below an item, such as a pause, runs it only.
@@ -546,6 +578,8 @@ mod tests {
                 (Method::GET, "/configs"),
                 (Method::GET, "/configs/history/3"),
                 (Method::GET, "/audit"),
+                (Method::GET, "/data/files/a.tar.gz"),
+                (Method::POST, "/data/import"),
                 (Method::PUT, "/configs"),
                 (Method::POST, "/rules"),
                 (Method::PUT, "/actions/a"),

@@ -10,6 +10,7 @@ mod caller;
 pub(crate) mod configs;
 mod connectors;
 mod dashboard;
+pub(crate) mod data;
 pub(crate) mod dead_letters;
 mod directory;
 mod drops;
@@ -43,10 +44,11 @@ use axum::{Extension, Router, middleware};
 use hookline_core::store::Store;
 use hookline_core::{Observer, TlsServer};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{OwnedMutexGuard, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::Versions;
+use crate::export::Exports;
 use crate::live::Reloads;
 use crate::trace::Traces;
 pub(crate) use access::Clients;
@@ -61,7 +63,7 @@ pub(crate) use dashboard::is_there as has_dashboard;
 pub(crate) use directory::Directory;
 use extract::Json;
 use history::History;
-pub(crate) use login::{FIRST, Logins, NewPerson, PersonInfo, check};
+pub(crate) use login::{FIRST, Logins, NewPerson, PersonInfo, check, check_person};
 pub(crate) use monitor::Page;
 pub(crate) use network::open_tls;
 pub(crate) use publish::Publisher;
@@ -113,6 +115,7 @@ struct Shared {
     logins: Arc<Logins>,
     publisher: Arc<Publisher>,
     traces: Arc<Traces>,
+    exports: Arc<Exports>,
     history: Arc<History>,
     configs: Option<Arc<Configs>>,
     /// Held by what reads or writes the whole store: one at a time.
@@ -142,6 +145,7 @@ impl Api {
             logins,
             publisher,
             traces,
+            exports: Arc::new(Exports::open(data_dir)),
             history,
             configs,
             whole_store,
@@ -207,12 +211,15 @@ impl Shared {
         Ok(Noted(trace, Json(result)))
     }
 
+    /// The right to read or write all of the store: refused while somebody else has it.
+    fn alone(&self) -> Result<OwnedMutexGuard<()>, Problem> {
+        let problem = "a check, compaction, backup, export or import is under way; try again when it has ended";
+        Arc::clone(&self.whole_store).try_lock_owned().map_err(|_| Problem::new(Code::Conflict, problem))
+    }
+
     /// As [`Shared::run`], for what keeps the disk busy: refused while another one does.
     async fn run_alone<T: Send + 'static>(&self, work: impl FnOnce(&Store) -> Result<T, Problem> + Send + 'static) -> Answer<T> {
-        let Ok(alone) = Arc::clone(&self.whole_store).try_lock_owned() else {
-            let problem = "a check, compaction or backup is under way; try again when it has ended";
-            return Err(Problem::new(Code::Conflict, problem));
-        };
+        let alone = self.alone()?;
         self.run(move |store| {
             let result = work(store);
             // Not before, even where nobody waits for the answer any more.

@@ -5,7 +5,7 @@ use aide::axum::routing::{delete_with, get_with, post_with, put_with};
 
 use super::openapi::{refuses, says};
 use super::{
-    Shared, access, actions, audit, banned, configs, connectors, dead_letters, drops, history, listings, login, monitor, openapi,
+    Shared, access, actions, audit, banned, configs, connectors, data, dead_letters, drops, history, listings, login, monitor, openapi,
     prometheus, publish, reload, rule_metrics, rules, sources, store, traces,
 };
 
@@ -174,6 +174,13 @@ fn configuration() -> ApiRouter<Shared> {
         .api_route("/configs/history/{version}", get_with(configs::get_version, refuses("One version", CONFLICT)))
         .api_route("/configs/diff", get_with(configs::get_diff, refuses("How two versions differ", &[404, 409])))
         .api_route("/configs/rollback", post_with(configs::post_rollback, refuses("Makes a version the configuration again", &[404, 409])))
+        .api_route("/data/export", post_with(data::post_export, refuses("Puts what was set up into a file", &[409])))
+        .api_route("/data/import", post_with(data::post_import, refuses("Takes over what is in a file", &[404, 409])))
+        .api_route(
+            "/data/files",
+            get_with(data::get_all, says("Files of exports")).post_with(data::post, refuses("Brings a file of an export here", &[409])),
+        )
+        .api_route("/data/files/{filename}", get_with(data::get, says("A whole file")).delete_with(data::delete, says("Takes one away")))
         .api_route("/audit", get_with(audit::get, says("What was done, the newest first")))
 }
 

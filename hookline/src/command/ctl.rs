@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::ConfigArguments;
 use super::configuration::{self, Configuration};
+use super::data::{self, Data};
 use super::people::{self, Admins, Clients};
 use super::reach::{exit_code, running};
 use super::report::{one_line, size};
@@ -51,6 +52,11 @@ enum Command {
     Config {
         #[command(subcommand)]
         command: Configuration,
+    },
+    /// What was set up, as a file for another broker: users, permissions, bans and retained messages beside the configuration
+    Data {
+        #[command(subcommand)]
+        command: Data,
     },
     /// What was done by the API, by whom, and what it has changed; the newest first
     Audit {
@@ -159,6 +165,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
             audit(common, limit, [("from", from), ("to", to), ("operator", operator), ("path", path)])
         }
         Command::Config { command } => configuration::run(command),
+        Command::Data { command } => data::run(command),
         Command::Sources { common } => sources(common),
         Command::Clients { command } => people::clients(command),
         Command::Admins { command } => people::admins(command),

@@ -3,6 +3,7 @@
 mod bench;
 mod configuration;
 mod ctl;
+mod data;
 mod dead_letter;
 mod demo;
 mod doctor;

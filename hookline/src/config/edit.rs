@@ -52,6 +52,36 @@ pub(crate) fn edit(text: &str, section: &str, name: &str, edit: &Edit) -> Result
     Ok(document.to_string())
 }
 
+/// The text with a section such as `node` of another text in the place of its own. Where both have the same, nothing changes.
+///
+/// # Errors
+/// One of them is no TOML.
+pub(crate) fn with_section_of(text: &str, other: &str, section: &str) -> Result<String, toml_edit::TomlError> {
+    let (mut document, other): (DocumentMut, DocumentMut) = (text.parse()?, other.parse()?);
+    let (own, wanted) = (document.get(section).map(json), other.get(section).map(json));
+    if own == wanted {
+        return Ok(text.to_owned());
+    }
+    match (document.get_mut(section).and_then(Item::as_table_mut), other.get(section)) {
+        (Some(own), Some(Item::Table(wanted))) => {
+            let mut new = wanted.clone();
+            // Its place, and the comments before it.
+            new.set_position(own.position());
+            *new.decor_mut() = own.decor().clone();
+            *own = new;
+        }
+        (Some(own), None) => own.clear(),
+        (None, Some(Item::Table(wanted))) => {
+            let mut new = wanted.clone();
+            new.set_position(Some(0));
+            document.insert(section, Item::Table(new));
+        }
+        (_, Some(wanted)) => drop(document.insert(section, wanted.clone())),
+        (None, None) => drop(document.remove(section)),
+    }
+    Ok(document.to_string())
+}
+
 fn table(new: &Map<String, Json>) -> Result<Table, EditError> {
     let mut table = Table::new();
     table.decor_mut().set_prefix("\n");
@@ -162,6 +192,21 @@ x = { connector = "c" }
         let text = edit(TEXT, section, name, &how(item.as_object().expect("an object").clone()))?;
         text.parse::<toml::Table>().unwrap_or_else(|error| panic!("{error}: {text}"));
         Ok(text)
+    }
+
+    #[test]
+    fn a_section_of_another_text_takes_the_place_of_its_own() {
+        for (text, other, expect) in [
+            (TEXT, "x = 1\n[node]\nname = \"n\"\n", TEXT),
+            ("# Ours.\n[node]\na = 1\n\n[b]\nc = 1\n", "[x]\n\n[node]\nd = 2 # two\n", "# Ours.\n[node]\nd = 2 # two\n\n[b]\nc = 1\n"),
+            ("# Ours.\n[node]\na = 1\n[b]\n", "", "# Ours.\n[node]\n[b]\n"),
+            ("[b]\nc = 1\n", "[x]\n[node]\nd = 2\n", "[node]\nd = 2\n[b]\nc = 1\n"),
+            ("z = 1\n[b]\nc = 1\n", "node.d = 2\n", "z = 1\nnode.d = 2\n[b]\nc = 1\n"),
+            ("node = { a = 1 }\n", "", ""),
+        ] {
+            assert_eq!(with_section_of(text, other, "node").expect("both are TOML"), expect);
+        }
+        assert!(with_section_of("[", "", "node").is_err() && with_section_of("", "[", "node").is_err());
     }
 
     #[test]
