@@ -245,12 +245,14 @@ fn answers_are_as_the_document_says() {
         let answer = ask(&broker, method, &format!("/api/v5{path}"), &chief, &body.to_string());
         assert!(answer.status < 300, "{path}: {}", answer.body);
     }
+    let exported = ask(&broker, "POST", "/api/v5/data/export", &chief, "").json();
+    let filename = exported["filename"].as_str().expect("made").to_owned();
     let delayed = ask(&broker, "GET", "/api/v5/mqtt/delayed/messages", &chief, "").json();
     let msgid = delayed["data"][0]["msgid"].as_str().expect("waits").to_owned();
     // What is there, first: answers that are successes.
     let there = format!(
         "[parameters]\n\"path.clientid\" = \"device\"\n\"path.topic\" = \"kept\"\n\"path.msgid\" = \"{msgid}\"\n\"path.action\" = \"lines\"\n\
-         \"path.id\" = \"all\"\n\"path.version\" = 1\n\"path.kind\" = \"users\"\n\"path.name\" = \"u\"\n"
+         \"path.id\" = \"all\"\n\"path.version\" = 1\n\"path.kind\" = \"users\"\n\"path.name\" = \"u\"\n\"path.filename\" = \"{filename}\"\n"
     );
     std::fs::write(folder.path().join("schemathesis.toml"), there).expect("written");
     explore(&broker, folder.path(), &["--include-method", "GET", "--phases", "coverage", "--mode", "positive"]);
