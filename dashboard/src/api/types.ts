@@ -221,7 +221,14 @@ export interface Connector {
   sources: string[];
   [key: string]: Json | undefined;
 }
-export type Source = { name: string; type?: string; connector?: string; status?: string; [key: string]: Json | undefined };
+export interface Source {
+  name: string;
+  type: string;
+  connector: string;
+  status: string;
+  status_reason: string | null;
+  taken: { received: number; published: number; rejected: number };
+}
 export interface StoreQueue extends Ledger {
   kind: 'session' | 'action';
   name: string;

@@ -1,5 +1,6 @@
 // Connectors: what the broker is connected to, and which actions and sources use it.
 import * as api from '../api';
+import { exact } from '../format';
 import { Mark, Page, Panel, type Tone } from '../parts/page';
 import { Empty, Fetched } from '../parts/state';
 import { Table } from '../parts/table';
@@ -58,9 +59,14 @@ export function Connectors() {
                   rowKey={(row) => row.name}
                   columns={[
                     { title: 'Source', cell: (row) => <b>{row.name}</b> },
-                    { title: 'Connector', cell: (row) => text(row.connector) },
+                    { title: 'Type', cell: (row) => row.type },
+                    { title: 'Connector', cell: (row) => row.connector },
                     { title: 'State', cell: (row) => <Status of={row.status} /> },
-                    { title: 'More', kind: 'cut', cell: (row) => <code>{Object.entries(row).filter(([name]) => !['name', 'connector', 'status', 'type'].includes(name)).map(([name, value]) => `${name} ${text(value)}`).join(', ')}</code> },
+                    { title: 'Why', kind: 'cut', width: '30%', cell: (row) => <span class="soft" title={text(row.status_reason)}>{text(row.status_reason)}</span> },
+                    { title: 'Received', kind: 'num', cell: (row) => exact(row.taken.received) },
+                    { title: 'Published', kind: 'num', cell: (row) => exact(row.taken.published) },
+                    { title: 'Rejected', kind: 'num', cell: (row) => exact(row.taken.rejected) },
+                    { title: '', kind: 'acts', cell: (row) => may('administrator') && <a href={`#/settings?at=sources.${encodeURIComponent(row.name)}`}>Settings</a> },
                   ]}
                 />
               )

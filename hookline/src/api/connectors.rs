@@ -29,7 +29,7 @@ pub(crate) struct ConnectorInfo {
 
 fn shown(running: &Running, name: &str, connector: &RunningConnector) -> ConnectorInfo {
     let actions = connector.actions.iter().filter_map(|name| running.actions().get(name)).map(|action| action.delivery.state());
-    let sources = connector.sources.iter().filter_map(|name| running.sources.get(name)).map(|source| source.state());
+    let sources = connector.sources.iter().filter_map(|name| running.sources.get(name)).map(|source| source.view.state());
     let worst = actions.chain(sources).map(status_of).max_by_key(|(status, ..)| match status {
         Status::Connected | Status::Paused => 0,
         Status::Connecting => 1,

@@ -18,7 +18,7 @@ pub(crate) struct Running {
     pub(super) engine: Arc<Engine>,
     rules: BTreeMap<String, RunningRule>,
     actions: BTreeMap<String, RunningAction>,
-    pub(super) sources: BTreeMap<String, IntakeView>,
+    pub(super) sources: BTreeMap<String, RunningSource>,
     connectors: BTreeMap<String, RunningConnector>,
 }
 
@@ -53,6 +53,15 @@ pub(super) struct RunningAction {
     pub(super) delivery: DeliveryControl,
 }
 
+/// A source of the configuration, where it runs.
+#[derive(Debug)]
+pub(super) struct RunningSource {
+    pub(super) connector: String,
+    /// The type of the connector.
+    pub(super) kind: String,
+    pub(super) view: IntakeView,
+}
+
 impl Running {
     /// The rules and actions of a configuration, as they run now.
     pub(crate) fn new<'a>(
@@ -66,15 +75,19 @@ impl Running {
             let from = Statement::compile(&settings.sql).map(|statement| statement.sources().to_vec()).unwrap_or_default();
             (name.clone(), RunningRule { settings: settings.clone(), from })
         });
+        let kind_of = |connector: &str| config.connectors.get(connector).map(|connector| connector.kind.clone()).unwrap_or_default();
         let actions = deliveries.filter_map(|delivery| {
             let (name, action) = config.actions.get_key_value(delivery.name())?;
-            let kind = config.connectors.get(&action.connector).map(|connector| connector.kind.clone()).unwrap_or_default();
+            let kind = kind_of(&action.connector);
             let rules = rules_of(config, name);
             Some((name.clone(), RunningAction { connector: action.connector.clone(), kind, rules, delivery: delivery.control() }))
         });
-        let sources = intakes.iter().map(|(name, intake)| (name.clone(), intake.view())).collect();
+        let sources = intakes.iter().filter_map(|(name, intake)| {
+            let connector = config.sources.get(name)?.connector.clone();
+            Some((name.clone(), RunningSource { kind: kind_of(&connector), connector, view: intake.view() }))
+        });
         let connectors = connectors_of(config);
-        Running { node: config.node.name.clone(), rules: rules.collect(), actions: actions.collect(), sources, connectors, engine }
+        Running { node: config.node.name.clone(), rules: rules.collect(), actions: actions.collect(), sources: sources.collect(), connectors, engine }
     }
 
     /// All rules, by name.
@@ -88,7 +101,7 @@ impl Running {
     }
 
     /// The source of a name, where it runs.
-    pub(super) fn source(&self, name: &str) -> Result<&IntakeView, Problem> {
+    pub(super) fn source(&self, name: &str) -> Result<&RunningSource, Problem> {
         self.sources.get(name).ok_or_else(|| unknown("source that runs", name, self.sources.keys()))
     }
 

@@ -319,10 +319,10 @@ fn sources(Common { config, output }: Common) -> anyhow::Result<()> {
     if output == Output::Json {
         return print_json(&all);
     }
-    println!("{:24} {:12} {:>12} {:>12} {:>12}  why", "source", "status", "received", "published", "rejected");
-    for SourceInfo { name, status, status_reason, taken } in &all {
+    println!("{:24} {:10} {:12} {:>12} {:>12} {:>12}  why", "source", "type", "status", "received", "published", "rejected");
+    for SourceInfo { name, kind, status, status_reason, taken, .. } in &all {
         let why = one_line(status_reason.as_deref().unwrap_or_default(), 80);
-        println!("{name:24} {:12} {:>12} {:>12} {:>12}  {why}", status.name(), taken.received, taken.published, taken.rejected);
+        println!("{name:24} {kind:10} {:12} {:>12} {:>12} {:>12}  {why}", status.name(), taken.received, taken.published, taken.rejected);
     }
     Ok(())
 }
