@@ -6,6 +6,7 @@
 // The broker has the configuration tests/broker.toml, a new data folder, and addresses of its own. It expects of it: the key keeper (administrator), a
 // WebSocket listener, small queues, the recorder, users and permissions in the store, and the rules, actions and connectors by their names.
 // HOOKLINE_SHOTS=FOLDER keeps a picture of every page, light and dark. HOOKLINE_CHROMIUM names another browser than /usr/bin/chromium.
+// HOOKLINE_ALARM names an alarm that is active, HOOKLINE_SOURCE a source that has taken something in: then they are looked for.
 // Ends with 0 when everything holds; each check is a line.
 import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -18,6 +19,7 @@ const WS = process.env.HOOKLINE_WS ?? 'ws://127.0.0.1:8083/mqtt';
 const USER = process.env.HOOKLINE_USER ?? 'keeper';
 const PASSWORD = process.env.HOOKLINE_PASSWORD ?? 'keeps everything';
 const SHOTS = process.env.HOOKLINE_SHOTS;
+const { HOOKLINE_ALARM: ALARM, HOOKLINE_SOURCE: SOURCE } = process.env;
 const BUNDLE_MAX = 400_000;
 const FIRST_VIEW_MAX_MS = 1000;
 const WAIT_MS = 15_000;
@@ -362,6 +364,20 @@ async function walk(browser, traffic) {
     await row(page, 'Connectors', 'nowhere').locator('.mark.bad').waitFor();
     await row(page, 'Connectors', 'local').locator('a', { hasText: 'readings' }).waitFor();
   });
+  await check('sources, and why nothing comes in', async () => {
+    await row(page, 'Sources', 'cellar').locator('.mark.bad').waitFor();
+    must(/refused/i.test(await row(page, 'Sources', 'cellar').innerText()), 'it does not say why');
+    if (!SOURCE) return;
+    await row(page, 'Sources', SOURCE).locator('.mark.ok').waitFor();
+    await until('it has taken something in', async () => /\b[1-9]/.test(await row(page, 'Sources', SOURCE).innerText()));
+  });
+  if (ALARM) {
+    await check('an alarm is told on the overview, and shown', async () => {
+      await open(page, 'overview');
+      await page.locator('a', { hasText: 'See the alarm' }).first().click();
+      await row(page, 'Alarms', ALARM).getByText('still active').waitFor();
+    });
+  }
   await check('a user made here can log in, and one removed cannot', async () => {
     await open(page, 'users');
     await page.getByRole('button', { name: 'New user' }).click();

@@ -87,7 +87,14 @@ impl Running {
             Some((name.clone(), RunningSource { kind: kind_of(&connector), connector, view: intake.view() }))
         });
         let connectors = connectors_of(config);
-        Running { node: config.node.name.clone(), rules: rules.collect(), actions: actions.collect(), sources: sources.collect(), connectors, engine }
+        Running {
+            node: config.node.name.clone(),
+            rules: rules.collect(),
+            actions: actions.collect(),
+            sources: sources.collect(),
+            connectors,
+            engine,
+        }
     }
 
     /// All rules, by name.
