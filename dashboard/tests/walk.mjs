@@ -451,6 +451,8 @@ async function walk(browser, traffic) {
   });
   await check('what is published in the WebSocket client arrives', async () => {
     await open(page, 'websocket');
+    // What is written before the listeners are known, they would be written into.
+    await until('an address is proposed', async () => (await page.getByLabel('Address').inputValue()) !== '');
     await page.getByLabel('Address').fill(WS);
     await page.getByRole('button', { name: 'Connect' }).click();
     await page.locator('.page-head .mark.ok').waitFor();
