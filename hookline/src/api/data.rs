@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use aide::OperationOutput;
 use aide::generate::GenContext;
@@ -236,8 +237,9 @@ pub(super) async fn post(State(shared): State<Shared>, Upload(mut form): Upload)
             file.write_all(&part).await.map_err(failed)?;
         }
         file.flush().await.map_err(failed)?;
-        let known = half.name(&name).map_err(|why| not_named(&name, why))?;
-        tracing::info!(file = name, bytes = known.bytes, "an export was brought here");
+        drop(file);
+        let Json(known) = shared.run(move |_| half.name(&name).map_err(|why| not_named(&name, why))).await?;
+        tracing::info!(file = known.name, bytes = known.bytes, "an export was brought here");
         return Ok(Noted(Trace::of(None, Some(&shared.describe(known))), NoContent));
     }
     Err(bad("there is no field \"filename\" with a file in the form"))
@@ -300,7 +302,7 @@ fn write(shared: &Shared, store: &Store, file: File, configuration: Option<&str>
         if from.is_none() {
             break;
         }
-        if shared.stopping.load(std::sync::atomic::Ordering::Relaxed) {
+        if shared.stopping.load(Ordering::Relaxed) {
             return Err(Problem::new(Code::Busy, "the broker stops"));
         }
     }
@@ -416,6 +418,9 @@ impl Import<'_> {
     }
 
     fn take(&mut self, store: &Store, entry: Entry) -> Result<(), Refused> {
+        if self.shared.stopping.load(Ordering::Relaxed) {
+            return Err(Refused("the broker stops".into()));
+        }
         let part = entry.part();
         let failed = |error: &dyn std::fmt::Display| Refused(error.to_string());
         match entry {

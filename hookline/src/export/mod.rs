@@ -7,6 +7,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
@@ -44,8 +45,8 @@ pub(crate) struct Exported {
 
 /// A file that is not whole yet. It goes away unless it gets its name.
 #[derive(Debug)]
-pub(crate) struct Half<'a> {
-    exports: &'a Exports,
+pub(crate) struct Half {
+    exports: Arc<Exports>,
     path: PathBuf,
     file: File,
 }
@@ -105,11 +106,11 @@ impl Exports {
     }
 
     /// A new file, without a name.
-    pub(crate) fn half(&self) -> io::Result<Half<'_>> {
+    pub(crate) fn half(self: &Arc<Exports>) -> io::Result<Half> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         let path = self.folder.join(format!(".{}.new", self.halves.fetch_add(1, Ordering::Relaxed)));
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-        Ok(Half { exports: self, path, file })
+        Ok(Half { exports: Arc::clone(self), path, file })
     }
 
     /// Whether one more may come.
@@ -132,13 +133,13 @@ impl Exports {
     }
 }
 
-impl Half<'_> {
+impl Half {
     /// What is written to.
     pub(crate) fn file(&self) -> io::Result<File> {
         self.file.try_clone()
     }
 
-    /// Gives it its name, when it is whole and on the disk.
+    /// Gives it its name, when it is whole and on the disk. It blocks.
     pub(crate) fn name(self, name: &str) -> Result<Exported, Unnamed> {
         let put = |path: &Path| {
             self.file.sync_all()?;
@@ -159,7 +160,7 @@ impl Half<'_> {
     }
 }
 
-impl Drop for Half<'_> {
+impl Drop for Half {
     fn drop(&mut self) {
         // It has gone from there where it got its name.
         if let Err(error) =
@@ -207,7 +208,7 @@ mod tests {
     #[test]
     fn a_file_is_there_when_it_is_whole_and_only_for_its_user() {
         let folder = tempfile::tempdir().expect("a folder");
-        let exports = Exports::open(folder.path());
+        let exports = Arc::new(Exports::open(folder.path()));
         assert!(exports.all().expect("reads").is_empty());
         let half = exports.half().expect("made");
         half.file().expect("open").write_all(b"x").expect("written");
@@ -220,7 +221,7 @@ mod tests {
         std::os::unix::fs::symlink("a.tar.gz", folder.path().join("exports/link.tar.gz")).expect("linked");
         assert!(exports.file("link.tar.gz").expect("looked").is_none() && exports.file("a.tar.gz").expect("looked").is_some());
         fs::write(folder.path().join("exports/.7.new"), "half").expect("written");
-        let exports = Exports::open(folder.path());
+        let exports = Arc::new(Exports::open(folder.path()));
         assert!(exports.remove("a.tar.gz").expect("removed") && !exports.remove("a.tar.gz").expect("looked"));
         assert_eq!(fs::read_dir(folder.path().join("exports")).expect("reads").count(), 1, "but for the link");
         for n in 0..FILES_MAX {
