@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hookline_schemas::config::{Config, DurabilityLevel, Mqtt};
+use hookline_schemas::config::{Config, DefaultPriority, DurabilityLevel, Mqtt};
 
 use crate::HashMap;
 use crate::limiter::SharedThrottle;
+use crate::store::Rank;
 
 /// The settings of a listener's clients, merged: the zone's own, then `[mqtt]`, then the defaults.
 #[derive(Debug)]
@@ -19,6 +20,29 @@ pub(crate) struct Zone {
     pub(crate) throttle: Option<SharedThrottle>,
     /// How fast its listeners accept together.
     pub(crate) connects: Option<SharedThrottle>,
+    /// By what number queues know its priorities while the broker runs; 0: it has none.
+    pub(crate) ranking: u16,
+    /// What distinguishes its priorities from others, also after a restart.
+    priorities: u16,
+}
+
+impl Zone {
+    /// When a message of a topic leaves the queue of a durable session.
+    pub(crate) fn rank(&self, topic: &str) -> Rank {
+        if self.ranking == 0 { Rank::NONE } else { Rank::new(self.priorities, self.priority(topic)) }
+    }
+
+    /// The priority of a topic; higher goes first.
+    pub(crate) fn priority(&self, topic: &str) -> u16 {
+        if self.ranking == 0 {
+            return 0;
+        }
+        let default = match self.limits.mqueue_default_priority {
+            DefaultPriority::Lowest => 0,
+            DefaultPriority::Highest => u16::from(u8::MAX) + 1,
+        };
+        self.limits.mqueue_priorities.get(topic).map_or(default, |priority| u16::from(*priority))
+    }
 }
 
 /// All zones.
@@ -27,6 +51,8 @@ pub(crate) struct Zones {
     /// Of listeners that name none, and of what no client has caused.
     pub(crate) default: Arc<Zone>,
     named: HashMap<Arc<str>, Arc<Zone>>,
+    /// Those with priorities, each at its number less one.
+    rankings: Vec<Arc<Zone>>,
 }
 
 /// What is wrong with the numbers of `[mqtt]` and of each zone, with their paths.
@@ -82,6 +108,13 @@ fn check_limits(path: &str, limits: &Mqtt) -> Vec<String> {
     errors
 }
 
+/// A number that follows from the priorities, and is mostly another one for others. Never 0.
+fn distinguish_priorities(limits: &Mqtt) -> u16 {
+    let text = format!("{:?} {:?}", limits.mqueue_default_priority, limits.mqueue_priorities);
+    let sum = crc32c::crc32c(text.as_bytes());
+    ((sum >> 16 ^ sum) as u16).max(1)
+}
+
 /// The name of the zone that is `[mqtt]` itself.
 const DEFAULT: &str = "default";
 
@@ -106,21 +139,33 @@ impl Zones {
         if !errors.is_empty() {
             return Err(errors);
         }
-        let zone = |name: &str, limits: Mqtt| {
+        let mut rankings = Vec::new();
+        let mut zone = |name: &str, limits: Mqtt| {
             let level = limits.durability.unwrap_or(config.store.level);
             let throttle = SharedThrottle::new(limits.zone_messages_per_sec.into(), limits.zone_bytes_per_sec);
             let connects = SharedThrottle::new(limits.zone_connects_per_sec.into(), 0);
-            Arc::new(Zone { name: name.into(), level, throttle, connects, limits })
+            let ranking = if limits.mqueue_priorities.is_empty() { 0 } else { rankings.len() as u16 + 1 };
+            let priorities = distinguish_priorities(&limits);
+            let zone = Arc::new(Zone { name: name.into(), level, throttle, connects, ranking, priorities, limits });
+            rankings.extend((ranking > 0).then(|| Arc::clone(&zone)));
+            zone
         };
-        let mut zones = Zones { default: zone(DEFAULT, config.mqtt.clone()), named: HashMap::default() };
+        let mut default = zone(DEFAULT, config.mqtt.clone());
+        let mut by_name = HashMap::default();
         for (name, limits) in named {
             let zone = zone(name, limits);
             if name == DEFAULT {
-                zones.default = Arc::clone(&zone);
+                default = Arc::clone(&zone);
             }
-            zones.named.insert(Arc::clone(&zone.name), zone);
+            by_name.insert(Arc::clone(&zone.name), zone);
         }
-        Ok(zones)
+        Ok(Zones { default, named: by_name, rankings })
+    }
+
+    /// The rank that a topic has by the priorities of that number.
+    pub(crate) fn rank(&self, ranking: u16, topic: &str) -> Rank {
+        let zone = usize::from(ranking).checked_sub(1).and_then(|at| self.rankings.get(at));
+        zone.map_or(Rank::NONE, |zone| zone.rank(topic))
     }
 
     /// The zone of that name; the default one where there is none (any more).

@@ -1,14 +1,18 @@
 //! Kafka, read by an independent consumer.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use base64::Engine;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use crate::webhook::{Reply, Request};
 
 /// A record as the consumer sees it.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +35,24 @@ pub fn proxied() -> (SocketAddr, SocketAddr) {
         text.parse().expect("an address")
     };
     (address("HOOKLINE_TEST_KAFKA_BEHIND"), address("HOOKLINE_TEST_KAFKA_PROXY"))
+}
+
+/// What clients of [`grant_token`] log in with, beside the name `hookline`.
+pub const CLIENT_SECRET: &str = "right";
+
+/// What an endpoint for tokens of OAuth 2.0 answers. Nobody has signed them: this Kafka believes them until their end.
+pub fn grant_token(request: &Request, lifetime_secs: u64) -> Reply {
+    if request.header("authorization") != format!("Basic {}", BASE64_STANDARD.encode(format!("hookline:{CLIENT_SECRET}"))) {
+        return Reply::Answer(401, "", r#"{"error": "invalid_client"}"#.into());
+    }
+    let body = format!(r#"{{"access_token": "{}", "token_type": "Bearer", "expires_in": {lifetime_secs}}}"#, token(lifetime_secs));
+    Reply::Answer(200, "Content-Type: application/json\r\n", body)
+}
+
+fn token(lifetime_secs: u64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as f64 / 1000.0;
+    let claims = format!(r#"{{"sub": "hookline", "iat": {now}, "exp": {}}}"#, now + lifetime_secs as f64);
+    format!("{}.{}.", BASE64_URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#), BASE64_URL_SAFE_NO_PAD.encode(claims))
 }
 
 /// Makes a topic.

@@ -16,6 +16,8 @@ pub mod kafka;
 pub mod mongo;
 /// MySQL or MariaDB, read independently.
 pub mod mysql;
+/// Parquet files, read independently.
+pub mod parquet;
 /// PostgreSQL, read independently.
 pub mod postgres;
 /// A TCP proxy with faults.

@@ -4,10 +4,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use base64::Engine;
-use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use hookline_integration_tests::broker::{Broker, account, run};
 use hookline_integration_tests::webhook::{Reply, Webhook};
 use hookline_integration_tests::{eventually, kafka, publish_all, services, unique};
@@ -19,25 +17,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 const LIFETIME: u64 = 5;
 static IS_AWAY: AtomicBool = AtomicBool::new(false);
 
-/// A token that nobody has signed: this Kafka believes it until its end.
-fn token() -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as f64 / 1000.0;
-    let claims = format!(r#"{{"sub": "hookline", "iat": {now}, "exp": {}}}"#, now + LIFETIME as f64);
-    format!("{}.{}.", BASE64_URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#), BASE64_URL_SAFE_NO_PAD.encode(claims))
-}
-
 fn endpoint() -> Webhook {
-    let right = format!("Basic {}", BASE64_STANDARD.encode("hookline:right"));
-    Webhook::start(move |request| {
-        if IS_AWAY.load(Ordering::SeqCst) {
-            Reply::HangUp
-        } else if request.header("authorization") == right {
-            let body = format!(r#"{{"access_token": "{}", "token_type": "Bearer", "expires_in": {LIFETIME}}}"#, token());
-            Reply::Answer(200, "Content-Type: application/json\r\n", body)
-        } else {
-            Reply::Answer(401, "", r#"{"error": "invalid_client"}"#.into())
-        }
-    })
+    Webhook::start(|request| if IS_AWAY.load(Ordering::SeqCst) { Reply::HangUp } else { kafka::grant_token(request, LIFETIME) })
 }
 
 /// An action while the broker runs.
@@ -113,7 +94,7 @@ fn tokens_are_renewed_and_no_record_is_lost_with_them() {
     assert!(said.contains(&expect) && said.contains("client_secret") && !said.contains("wrong"), "{said}");
 
     // The secret is replaced, and nobody says so.
-    std::fs::write(&secret, "right\n").expect("written");
+    std::fs::write(&secret, format!("{}\n", kafka::CLIENT_SECRET)).expect("written");
     eventually("the first record is in Kafka", LIMIT, || (delivered(folder.path()) == Some(1)).then_some(()));
     let asked = endpoint.requests().len();
     publish(120, Duration::from_millis(100));

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use hookline_integration_tests::broker::{Broker, account, dead_letters, run};
-use hookline_integration_tests::{eventually, publish_all};
+use hookline_integration_tests::{eventually, parquet, publish_all};
 use hookline_mqtt::client::Options;
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -52,15 +52,6 @@ fn lines_come_once_and_in_order_through_kills_and_changes_of_files() {
     assert!(std::fs::read_dir(&out).expect("a folder").count() > 5, "files are changed by size");
     assert!(broker.stop().success());
     assert_eq!(account(folder.path(), "lines"), [1000, 0, 0]);
-}
-
-/// The rows of all Parquet files that are complete, read by pyarrow.
-fn rows(folder: &Path) -> Vec<serde_json::Value> {
-    let python = std::env::var("HOOKLINE_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/python/parquet.py");
-    let output = std::process::Command::new(python).arg(script).arg(folder).output().expect("python runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
 /// How many records wait while the broker runs.
@@ -119,7 +110,7 @@ fn parquet_has_each_record_once_and_in_order_through_kills_and_other_columns() {
     publish_all(&mut client, "t", (1000..1010).map(payload));
     let rows = eventually("all are there, also what no file was full with", 2 * LIMIT, || {
         std::thread::sleep(Duration::from_secs(1));
-        Some(rows(&out)).filter(|rows| rows.len() >= 1009)
+        Some(parquet::rows(&out)).filter(|rows| rows.len() >= 1009)
     });
     let (columns, whole) = rows.split_at(999);
     let found: Vec<u64> = columns.iter().map(|row| row["n"].as_u64().expect("a number")).collect();

@@ -394,22 +394,22 @@ impl Observer {
         let asked = client_id.to_owned();
         let Place { skip, limit } = place;
         let found = self.ask(self.worker_of(client_id), move |worker| worker.waiting_for(&asked, skip, limit + 1)).await??;
-        let (queue, from) = match found {
+        let (queue, from, gone) = match found {
             None => return Ok(None),
             Some(Waiting::Memory(messages)) => {
                 return Ok(Some(payloads(limit, messages.into_iter().map(|(message, qos)| (message, qos, None)))));
             }
-            Some(Waiting::Stored { queue, from }) => (queue, from),
+            Some(Waiting::Stored { queue, from, gone }) => (queue, from, gone),
         };
         self.beside(move |store| {
             let deadline = Instant::now() + PAGE_TIMEOUT;
             let mut cache = ChunkCache::default();
             let (mut messages, mut bytes, mut passed) = (Vec::new(), 0, 0);
-            for sequence in from..queue.next() {
+            for sequence in queue.sequences(from) {
                 if messages.len() > limit || bytes > PAYLOADS_MAX || Instant::now() > deadline {
                     break;
                 }
-                if queue.position(sequence).is_none() || queue.is_released(sequence) {
+                if queue.position(sequence).is_none() || queue.is_released(sequence) || gone.contains(&sequence) {
                     continue;
                 }
                 passed += 1;

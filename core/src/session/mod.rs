@@ -3,6 +3,7 @@
 //! In: messages that are to go to the client, and its acknowledgements.
 //! Out: packet identifiers to send under, and which message an acknowledgement settles.
 
+mod by_rank;
 mod inflight;
 mod mqueue;
 mod persist;
@@ -15,7 +16,8 @@ use hookline_mqtt::packet::SubscriptionOptions;
 use hookline_mqtt::topic::{self, Subscription};
 use hookline_schemas::Client;
 
-pub(crate) use inflight::{Entry, Inflight, Overdue, PubRec};
+pub(crate) use by_rank::Reached;
+pub(crate) use inflight::{Entry, Inflight, Overdue, PACKET_IDS, PubRec};
 pub(crate) use mqueue::{Mqueue, Waiting};
 pub(crate) use persist::{StoredPlace, StoredState, decode_subscription, encode_subscription};
 pub(crate) use subscriptions::Subscriptions;

@@ -69,6 +69,9 @@ impl World {
         config.mqtt.inflight_max = 5;
         // A bound that is met now and then: there is no more than a refusal.
         config.mqtt.durable_queue_max = 60;
+        if seed.is_multiple_of(2) {
+            prioritize(&mut config);
+        }
         let memory = PathBuf::from("/dev/shm");
         let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
         let mut world = World {
@@ -110,6 +113,12 @@ impl World {
         self.note_refusals();
         self.refused = self.model.refused_by_broker;
         self.broker = None;
+        // Now and then with other priorities: what waits keeps those that it has.
+        if self.random.chance(20) {
+            self.config.mqtt.mqueue_priorities.clear();
+        } else if self.random.chance(20) {
+            prioritize(&mut self.config);
+        }
         Store::cut_power(self.folder.path(), &self.synced, survives);
         self.ends += 1;
         self.start();
@@ -242,6 +251,11 @@ impl World {
         }
         (self.model, self.ends)
     }
+}
+
+/// Gives two of the three topics priorities.
+fn prioritize(config: &mut Config) {
+    config.mqtt.mqueue_priorities = [(1, 5), (2, 9)].map(|(topic, priority)| (client::topic_name(topic), priority)).into();
 }
 
 fn simulate(seed: u64) -> (Model, usize) {

@@ -257,7 +257,7 @@ mod tests {
     fn commit(store: &Store) -> Position {
         let mut batch = Batch::default();
         let queue = store.queues().pop().unwrap_or_else(|| store.new_queue(&mut batch, QueueKind::Action, "a"));
-        let record = batch.record(&[QueueTarget { queue: queue.id(), flags: 0 }], |out| out.extend_from_slice(b"row"));
+        let record = batch.record(&[QueueTarget::plain(queue.id())], |out| out.extend_from_slice(b"row"));
         store.commit(&mut batch).expect("written").position(record)
     }
 

@@ -61,7 +61,7 @@ impl Batch {
     /// Adds the records that hooks want written.
     pub fn records_of<'a>(&mut self, records: impl Iterator<Item = (PendingRecord, &'a [u8])>) {
         for (record, row) in records {
-            self.record(&[Target { queue: record.queue, flags: 0 }], |out| out.extend_from_slice(row));
+            self.record(&[Target::plain(record.queue)], |out| out.extend_from_slice(row));
         }
     }
 

@@ -327,8 +327,7 @@ fn agrees(chunk: &Chunk, directory: &[u8]) -> bool {
     let (mut count, mut same) = (0, chunk.queues().eq(directory.queues.iter().copied()));
     let whole = directory.records(|ordinal, bytes, queues| {
         count += 1;
-        same &= chunk.body(ordinal).is_some_and(|body| body.len() as u64 == bytes)
-            && chunk.targets(ordinal).map(|(index, _)| index).eq(queues.iter().copied().map(usize::from));
+        same &= chunk.body(ordinal).is_some_and(|body| body.len() as u64 == bytes) && chunk.ranks(ordinal).eq(queues.iter().copied());
     });
     whole.is_some() && same && count == chunk.len()
 }
@@ -360,7 +359,7 @@ mod tests {
         let queue = store.new_queue(&mut batch, QueueKind::Action, "a");
         store.commit(&mut batch).expect("written");
         for number in 0..600u32 {
-            batch.record(&[QueueTarget { queue: queue.id(), flags: 0 }], |out| out.extend_from_slice(&number.to_be_bytes()));
+            batch.record(&[QueueTarget::plain(queue.id())], |out| out.extend_from_slice(&number.to_be_bytes()));
             store.commit(&mut batch).expect("written");
         }
         store

@@ -5,18 +5,21 @@
 //! queues  x (queue u64, sequence of its first record here u64)
 //! sets    x (end of the set, in entries, u32)
 //! records x (end of the body, in bytes, u32; set u16)
-//! entries x (index of the queue u16, flags u8)
+//! entries x (index of the queue u16, flags u8, in version 2 rank u32)
 //! bodies
 //! CRC-32C of all before, u32
 //! ```
+//! Version 2 is for chunks whose records have ranks; others are written as ever.
 
 use bytes::Bytes;
 use hookline_schemas::QueueId;
 
 use super::directory::DirectoryBuilder;
+use super::rank::Rank;
 use crate::HashMap;
 
 const VERSION: u8 = 1;
+const VERSION_WITH_RANKS: u8 = 2;
 const HEADER: usize = 16;
 
 /// Where a record lies: chunk number and ordinal in it. Sorts by age; zero is no position.
@@ -42,6 +45,14 @@ impl Position {
 pub(crate) struct Target {
     pub(crate) queue: QueueId,
     pub(crate) flags: u8,
+    pub(crate) rank: Rank,
+}
+
+impl Target {
+    /// For a queue that keeps the order of arrival.
+    pub(crate) fn plain(queue: QueueId) -> Target {
+        Target { queue, flags: 0, rank: Rank::NONE }
+    }
 }
 
 /// Gathers records for one chunk.
@@ -50,9 +61,18 @@ pub(super) struct ChunkBuilder {
     bodies: Vec<u8>,
     records: Vec<(u32, u16)>,
     set_ends: Vec<u32>,
-    entries: Vec<(u16, u8)>,
+    entries: Vec<Entry>,
+    has_ranks: bool,
     queues: Vec<QueueId>,
     queue_index: HashMap<QueueId, u16>,
+}
+
+/// A target, its queue by its index.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    queue: u16,
+    flags: u8,
+    rank: Rank,
 }
 
 /// Where one chunk ends and the next begins: scattered reads of larger ones cost more than they save.
@@ -79,13 +99,15 @@ impl ChunkBuilder {
         self.queues.len() + targets <= usize::from(u16::MAX)
     }
 
-    /// The queues of this chunk, each with how many of its records here.
-    pub(super) fn appends(&self) -> impl Iterator<Item = (u16, QueueId, usize)> {
+    /// The records of this chunk for each of their queues: ordinal, target, bytes.
+    pub(super) fn appends(&self) -> impl Iterator<Item = (u16, Target, usize)> {
         let sets = (0..self.records.len()).flat_map(|ordinal| {
             let (start, end) = self.body_range(ordinal);
-            self.set_entries(self.records[ordinal].1).iter().map(move |(queue, _)| (ordinal as u16, *queue, end - start))
+            self.set_entries(self.records[ordinal].1).iter().map(move |entry| (ordinal as u16, *entry, end - start))
         });
-        sets.map(|(ordinal, queue, bytes)| (ordinal, self.queues[usize::from(queue)], bytes))
+        sets.map(|(ordinal, Entry { queue, flags, rank }, bytes)| {
+            (ordinal, Target { queue: self.queues[usize::from(queue)], flags, rank }, bytes)
+        })
     }
 
     pub(super) fn queues(&self) -> &[QueueId] {
@@ -97,7 +119,7 @@ impl ChunkBuilder {
         (start, self.records[ordinal].0 as usize)
     }
 
-    fn set_entries(&self, set: u16) -> &[(u16, u8)] {
+    fn set_entries(&self, set: u16) -> &[Entry] {
         let set = usize::from(set);
         let start = if set == 0 { 0 } else { self.set_ends[set - 1] as usize };
         &self.entries[start..self.set_ends[set] as usize]
@@ -107,8 +129,9 @@ impl ChunkBuilder {
     fn set(&mut self, targets: &[Target]) -> u16 {
         if let Some(last) = self.set_ends.len().checked_sub(1) {
             let entries = self.set_entries(last as u16);
-            let same =
-                |(entry, target): (&(u16, u8), &Target)| self.queues[usize::from(entry.0)] == target.queue && entry.1 == target.flags;
+            let same = |(entry, target): (&Entry, &Target)| {
+                self.queues[usize::from(entry.queue)] == target.queue && entry.flags == target.flags && entry.rank == target.rank
+            };
             if entries.len() == targets.len() && entries.iter().zip(targets).all(same) {
                 return last as u16;
             }
@@ -119,7 +142,8 @@ impl ChunkBuilder {
             if index == next {
                 self.queues.push(target.queue);
             }
-            self.entries.push((index, target.flags));
+            self.has_ranks |= target.rank != Rank::NONE;
+            self.entries.push(Entry { queue: index, flags: target.flags, rank: target.rank });
         }
         self.set_ends.push(self.entries.len() as u32);
         (self.set_ends.len() - 1) as u16
@@ -127,21 +151,21 @@ impl ChunkBuilder {
 
     /// The directory once more, for the family that is read when the store is opened. `bases` as for [`Self::encode`].
     pub(super) fn directory(&self, bases: &[u64]) -> Vec<u8> {
-        let mut directory = DirectoryBuilder::default();
+        let mut directory = DirectoryBuilder::new(self.has_ranks);
         let mut last = None;
         for (ordinal, (_, set)) in self.records.iter().enumerate() {
             let (start, end) = self.body_range(ordinal);
             let is_new = last.replace(*set) != Some(*set);
-            directory.record(end - start, is_new.then(|| self.set_entries(*set).iter().map(|(queue, _)| *queue)));
+            directory.record(end - start, is_new.then(|| self.set_entries(*set).iter().map(|entry| (entry.queue, entry.rank))));
         }
         directory.encode(self.records.len(), self.queues.iter().copied().zip(bases.iter().copied()))
     }
 
     /// The bytes of the chunk. `bases` are the sequences of each queue's first record here, in the order of [`Self::queues`].
     pub(super) fn encode(&self, bases: &[u64], now_ms: u64) -> Vec<u8> {
-        let directory = self.queues.len() * 16 + self.set_ends.len() * 4 + self.records.len() * 6 + self.entries.len() * 3;
+        let directory = self.queues.len() * 16 + self.set_ends.len() * 4 + self.records.len() * 6 + self.entries.len() * 7;
         let mut out = Vec::with_capacity(HEADER + directory + self.bodies.len() + 4);
-        out.extend_from_slice(&[VERSION, 0]);
+        out.extend_from_slice(&[if self.has_ranks { VERSION_WITH_RANKS } else { VERSION }, 0]);
         for count in [self.records.len(), self.set_ends.len(), self.queues.len()] {
             out.extend_from_slice(&(count as u16).to_le_bytes());
         }
@@ -157,9 +181,12 @@ impl ChunkBuilder {
             out.extend_from_slice(&end.to_le_bytes());
             out.extend_from_slice(&set.to_le_bytes());
         }
-        for (queue, flags) in &self.entries {
+        for Entry { queue, flags, rank } in &self.entries {
             out.extend_from_slice(&queue.to_le_bytes());
             out.push(*flags);
+            if self.has_ranks {
+                out.extend_from_slice(&rank.0.to_le_bytes());
+            }
         }
         out.extend_from_slice(&self.bodies);
         let crc = crc32c::crc32c(&out);
@@ -175,6 +202,7 @@ pub(super) struct Chunk {
     records: usize,
     sets: usize,
     queues: usize,
+    has_ranks: bool,
 }
 
 impl Chunk {
@@ -185,15 +213,17 @@ impl Chunk {
         if crc32c::crc32c(&bytes[..content]) != crc {
             return Err("checksum is wrong");
         }
-        if bytes[0] != VERSION || bytes[1] != 0 {
-            return Err("unknown version");
-        }
+        let has_ranks = match (bytes[0], bytes[1]) {
+            (VERSION, 0) => false,
+            (VERSION_WITH_RANKS, 0) => true,
+            _ => return Err("unknown version"),
+        };
         let count = |at: usize| usize::from(u16::from_le_bytes([bytes[at], bytes[at + 1]]));
-        let chunk = Chunk { records: count(2), sets: count(4), queues: count(6), bytes: bytes.slice(..content) };
+        let chunk = Chunk { records: count(2), sets: count(4), queues: count(6), has_ranks, bytes: bytes.slice(..content) };
         let entries = if chunk.sets == 0 { 0 } else { chunk.u32(chunk.sets_at() + 4 * (chunk.sets - 1)) as usize };
         let bodies = if chunk.records == 0 { 0 } else { chunk.u32(chunk.records_at() + 6 * (chunk.records - 1)) as usize };
         // The checksum holds, so the directory is as it was written: one check of the whole is enough.
-        if chunk.entries_at() + 3 * entries + bodies != content { Err("directory and length differ") } else { Ok(chunk) }
+        if chunk.entries_at() + chunk.entry_bytes() * entries + bodies != content { Err("directory and length differ") } else { Ok(chunk) }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -212,29 +242,33 @@ impl Chunk {
 
     /// The directory once more, as [`ChunkBuilder::directory`] makes it.
     pub(super) fn directory(&self) -> Vec<u8> {
-        let mut directory = DirectoryBuilder::default();
+        let mut directory = DirectoryBuilder::new(self.has_ranks);
         for ordinal in 0..self.records as u16 {
-            let queues: Vec<u16> = self.targets(ordinal).map(|(index, _)| index as u16).collect();
+            let queues: Vec<(u16, Rank)> = self.ranks(ordinal).collect();
             directory.record(self.body(ordinal).map_or(0, |body| body.len()), Some(queues.into_iter()));
         }
         let queues: Vec<_> = self.queues().collect();
         directory.encode(self.records, queues.into_iter())
     }
 
-    /// The queues of a record, with its flags for each.
-    pub(super) fn targets(&self, ordinal: u16) -> impl Iterator<Item = (usize, u8)> {
+    /// The queues of a record by their index, with their ranks.
+    pub(super) fn ranks(&self, ordinal: u16) -> impl Iterator<Item = (u16, Rank)> {
+        self.targets(ordinal).map(|entry| (entry.queue, entry.rank))
+    }
+
+    fn targets(&self, ordinal: u16) -> impl Iterator<Item = Entry> {
         let set = usize::from(self.u16(self.records_at() + 6 * usize::from(ordinal) + 4));
         let start = if set == 0 { 0 } else { self.u32(self.sets_at() + 4 * (set - 1)) as usize };
         let end = self.u32(self.sets_at() + 4 * set) as usize;
         (start..end).map(|entry| {
-            let at = self.entries_at() + 3 * entry;
-            (usize::from(self.u16(at)), self.bytes[at + 2])
+            let at = self.entries_at() + self.entry_bytes() * entry;
+            Entry { queue: self.u16(at), flags: self.bytes[at + 2], rank: if self.has_ranks { Rank(self.u32(at + 3)) } else { Rank::NONE } }
         })
     }
 
     /// The flags that a record has for a queue.
     pub(super) fn flags(&self, ordinal: u16, queue: QueueId) -> Option<u8> {
-        self.targets(ordinal).find(|(index, _)| self.queue(*index).0 == queue).map(|(_, flags)| flags)
+        self.targets(ordinal).find(|entry| self.queue(entry.queue.into()).0 == queue).map(|entry| entry.flags)
     }
 
     /// The body of a record; it shares the chunk's memory.
@@ -266,6 +300,10 @@ impl Chunk {
         self.records_at() + 6 * self.records
     }
 
+    fn entry_bytes(&self) -> usize {
+        if self.has_ranks { 7 } else { 3 }
+    }
+
     fn u16(&self, at: usize) -> u16 {
         u16::from_le_bytes([self.bytes[at], self.bytes[at + 1]])
     }
@@ -284,7 +322,31 @@ mod tests {
     use super::*;
 
     fn target(queue: u64, flags: u8) -> Target {
-        Target { queue: QueueId(queue), flags }
+        Target { queue: QueueId(queue), flags, rank: Rank::NONE }
+    }
+
+    #[test]
+    fn ranks_come_back_and_only_then_are_written() {
+        let (high, middle) = (Rank::new(u16::MAX, 256), Rank::new(u16::MAX, 5));
+        let mut builder = ChunkBuilder::default();
+        builder.push(&[target(7, 1)], |out| out.extend_from_slice(b"low"));
+        let plain = Chunk::parse(builder.encode(&[40], 1).into()).expect("valid");
+        assert!(!plain.has_ranks);
+        builder.push(&[Target { rank: high, ..target(7, 1) }], |out| out.extend_from_slice(b"high"));
+        builder.push(&[target(9, 3), Target { rank: middle, ..target(7, 2) }], |_| {});
+        let chunk = Chunk::parse(builder.encode(&[40, 50], 1).into()).expect("valid");
+        let ranks = |ordinal| chunk.ranks(ordinal).collect::<Vec<_>>();
+        assert_eq!([ranks(0), ranks(1), ranks(2)], [vec![(0, Rank::NONE)], vec![(0, high)], vec![(1, Rank::NONE), (0, middle)]]);
+        assert_eq!((chunk.flags(2, QueueId(9)), chunk.flags(2, QueueId(7))), (Some(3), Some(2)));
+        assert_eq!(chunk.body(1).as_deref(), Some(&b"high"[..]));
+        assert_eq!(chunk.directory(), {
+            let mut directory = DirectoryBuilder::new(true);
+            directory.record(3, Some([(0, Rank::NONE)].into_iter()));
+            directory.record(4, Some([(0, high)].into_iter()));
+            directory.record(0, Some([(1, Rank::NONE), (0, middle)].into_iter()));
+            directory.encode(3, [(QueueId(7), 40), (QueueId(9), 50)].into_iter())
+        });
+        assert_eq!(chunk.directory(), builder.directory(&[40, 50]));
     }
 
     #[test]

@@ -155,11 +155,11 @@ impl Store {
         for (number, chunk) in (first_chunk..).zip(&batch.chunks) {
             let bases: Vec<u64> = chunk.queues().iter().map(|id| queues.get(id).map_or(0, |queue| queue.next())).collect();
             let mut references = 0;
-            for (ordinal, id, bytes) in chunk.appends() {
+            for (ordinal, target, bytes) in chunk.appends() {
                 // A session may have ended since the message was routed.
-                let Some(queue) = queues.get(&id) else { continue };
+                let Some(queue) = queues.get(&target.queue) else { continue };
                 let position = Position::new(number, ordinal);
-                let sequence = queue.append(position, bytes as u64);
+                let sequence = queue.append(position, target.rank, bytes as u64);
                 appended.push(Appended { queue: Arc::clone(queue), position, sequence, bytes: bytes as u64 });
                 references += 1;
             }

@@ -120,7 +120,7 @@ impl Store {
             return Err(Error::Refused("the store takes nothing new; make room on its disk".into()));
         }
         let mut batch = Batch::default();
-        batch.record(&[QueueTarget { queue: queue.id(), flags: 0 }], |out| out.extend_from_slice(&letter.body));
+        batch.record(&[QueueTarget::plain(queue.id())], |out| out.extend_from_slice(&letter.body));
         batch.delete(keys::DEAD, keys::in_queue(queue.id(), &sequence.to_be_bytes()));
         self.commit(&mut batch).map(drop)
     }
@@ -270,7 +270,7 @@ mod tests {
     fn numbers(queue: &Queue, count: i64) -> Batch {
         let mut batch = Batch::default();
         for number in 0..count {
-            batch.record(&[QueueTarget { queue: queue.id(), flags: 0 }], |out| encode_row(out, &Value::Int(number)));
+            batch.record(&[QueueTarget::plain(queue.id())], |out| encode_row(out, &Value::Int(number)));
         }
         batch
     }

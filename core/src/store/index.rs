@@ -7,7 +7,7 @@ use super::chunk::Position;
 /// Positions of one piece. Only the last piece may have fewer, and room for more.
 const PIECE: usize = 1024;
 /// Stands where a record is settled; no chunk has this number.
-const SETTLED: u64 = 0;
+pub(super) const SETTLED: u64 = 0;
 
 /// Positions in the order of arrival. Those that are settled leave a hole, and go with the front.
 #[derive(Debug, Default)]

@@ -61,8 +61,10 @@ pub(super) const RETAINED_TOTALS: &[u8] = b"retained_totals";
 /// In `meta`: the version of all formats here.
 pub(super) const FORMAT: &[u8] = b"format";
 /// The version that this code writes. 2 has delayed messages, and the zone, mountpoint and will of sessions. 3 has directories,
-/// and counts retained messages. Older ones are brought up when they are opened.
-pub(super) const FORMAT_VERSION: u64 = 3;
+/// and counts retained messages. 4 has ranks in chunks, directories and cursors. Older ones are brought up when they are opened.
+pub(super) const FORMAT_VERSION: u64 = 4;
+/// The first version that has all that [`Store::rebuild`](super::Store) makes.
+pub(super) const FORMAT_WITH_DIRECTORIES: u64 = 3;
 
 /// The key of a queue.
 pub(super) fn queue(id: QueueId) -> [u8; 8] {

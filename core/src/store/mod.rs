@@ -22,7 +22,10 @@ mod keys;
 mod listing;
 mod message;
 mod open;
+mod places;
 mod queue;
+mod rank;
+mod ranked;
 mod reader;
 mod reclaim;
 mod repair;
@@ -59,6 +62,7 @@ pub use open::Opened;
 pub use open::StoredSession;
 pub(crate) use queue::Settlement;
 pub use queue::{Bounds, Queue, QueueKind};
+pub(crate) use rank::Rank;
 pub use reader::ActionQueue;
 pub(crate) use reader::ChunkCache;
 pub use repair::{Findings, set_aside_folders};
@@ -190,7 +194,7 @@ impl Store {
     }
 
     /// Whether a chunk may be read: everything before it is durable.
-    fn is_visible(&self, position: Position) -> bool {
+    pub(crate) fn is_visible(&self, position: Position) -> bool {
         position.chunk() <= self.visible.load(Ordering::Acquire)
     }
 

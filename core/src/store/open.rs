@@ -150,8 +150,13 @@ impl Store {
 
     fn restore_all(&mut self) -> Result<Vec<DelayedKey>, Error> {
         let format = self.check_format()?;
-        if format < keys::FORMAT_VERSION || self.findings.lock().rebuild {
+        if format < keys::FORMAT_WITH_DIRECTORIES || self.findings.lock().rebuild {
             self.rebuild(format)?;
+        } else if format < keys::FORMAT_VERSION {
+            // What is there can be read as it is.
+            let mut write = WriteBatch::default();
+            write.put_cf(family(&self.db.get(), keys::META), keys::FORMAT, keys::FORMAT_VERSION.to_be_bytes());
+            self.db.write(write)?;
         }
         self.restore_retained()?;
         self.restore_queues()?;
@@ -214,7 +219,7 @@ impl Store {
             let mut write = WriteBatch::default();
             write.delete_range_cf(directories, 0u64.to_be_bytes(), u64::MAX.to_be_bytes());
             // Whoever is stopped in the middle begins anew.
-            write.put_cf(family(&db, keys::META), keys::FORMAT, (keys::FORMAT_VERSION - 1).to_be_bytes());
+            write.put_cf(family(&db, keys::META), keys::FORMAT, (keys::FORMAT_WITH_DIRECTORIES - 1).to_be_bytes());
             for pair in pairs(&db, keys::CHUNK, &[]) {
                 let (key, value) = pair?;
                 match Chunk::parse(Bytes::from(value)) {
@@ -372,18 +377,14 @@ impl Store {
         let mut members: Vec<_> = directory.queues.iter().map(|(id, base)| (queues.get(id), *base)).collect();
         let (mut waiting, mut replaced) = (0, Vec::new());
         let whole = directory.records(|ordinal, bytes, indices| {
-            for index in indices {
+            for (index, rank) in indices {
                 let (queue, next) = &mut members[usize::from(*index)];
                 let sequence = *next;
                 *next += 1;
-                match queue.map(|queue| queue.restore_record(sequence, Position::new(number, ordinal), bytes)) {
-                    Some(Restored::Waits) => waiting += 1,
-                    Some(Restored::Replaces(position)) => {
-                        waiting += 1;
-                        replaced.push(position);
-                    }
-                    Some(Restored::Settled) | None => {}
-                }
+                let Some(queue) = queue else { continue };
+                let Restored { waits, replaces } = queue.restore_record(sequence, Position::new(number, ordinal), *rank, bytes);
+                waiting += u32::from(waits);
+                replaced.extend(replaces);
             }
         });
         live.add(number, waiting);

@@ -1,7 +1,7 @@
 //! A durable queue in memory: eight bytes for each record that waits, and the account of all that ever came.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
 
 use hookline_schemas::QueueId;
 use hookline_schemas::config::WhenFull;
@@ -11,7 +11,9 @@ use tokio::sync::Notify;
 
 use super::chunk::Position;
 use super::cursor::Cursor;
-use super::index::Index;
+use super::places::Places;
+use super::rank::Rank;
+use crate::session::Reached;
 
 /// Whose queue it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
@@ -44,11 +46,11 @@ pub struct Bounds {
 
 /// What a chunk's record is to its queue when the store is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Restored {
-    Waits,
+pub(super) struct Restored {
+    /// It is not settled.
+    pub(super) waits: bool,
     /// It takes the place of one whose write had failed.
-    Replaces(Position),
-    Settled,
+    pub(super) replaces: Option<Position>,
 }
 
 /// How many of them are remembered: those whose own delivery may still be under way.
@@ -84,14 +86,13 @@ pub struct Queue {
     pub(super) watched: AtomicBool,
     /// Messages of QoS 0 are to be kept, too: its session is away and wants them.
     keeps_qos0: AtomicBool,
+    /// Whose priorities order its messages; 0: there are none.
+    ranking: AtomicU16,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// The sequence of `index[0]`.
-    front: u64,
-    /// Where they lie; what is settled is never at the front.
-    index: Index,
+    places: Places,
     released: BTreeSet<u64>,
     /// The last records that needed no acknowledgement and were sent from here.
     given: VecDeque<Position>,
@@ -115,6 +116,7 @@ impl Queue {
             ready: Notify::new(),
             watched: AtomicBool::new(false),
             keeps_qos0: AtomicBool::new(false),
+            ranking: AtomicU16::new(0),
         }
     }
 
@@ -147,26 +149,32 @@ impl Queue {
         self.keeps_qos0.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn set_ranking(&self, ranking: u16) {
+        self.ranking.store(ranking, Ordering::Relaxed);
+    }
+
+    /// Whose priorities order its messages; 0: there are none.
+    pub(crate) fn ranking(&self) -> u16 {
+        self.ranking.load(Ordering::Relaxed)
+    }
+
     /// Remembers that a record was sent that needs no acknowledgement.
     pub(crate) fn note_given(&self, sequence: u64) {
         let mut state = self.state.lock();
-        let position = sequence.checked_sub(state.front).and_then(|offset| state.index.get(usize::try_from(offset).ok()?));
+        let Some(position) = state.places.get(sequence) else { return };
         if state.given.len() == GIVEN_MAX {
             state.given.pop_front();
         }
-        state.given.extend(position);
+        // Mostly the last.
+        let at = state.given.partition_point(|other| *other < position);
+        state.given.insert(at, position);
     }
 
     /// Whether the record at that place was put into this queue: it waits there, or was sent from there just now. Recent ones
     /// are found at once.
     pub(crate) fn holds(&self, position: Position) -> bool {
         let state = self.state.lock();
-        // They were sent in the order of the queue.
-        if state.given.binary_search(&position).is_ok() {
-            return true;
-        }
-        let recent = state.index.newest_first().take_while(|other| *other >= position);
-        recent.last() == Some(position)
+        state.given.binary_search(&position).is_ok() || state.places.holds(position)
     }
 
     /// Sets the bounds.
@@ -193,18 +201,18 @@ impl Queue {
 
     /// The sequence of the first record that is not settled.
     pub fn front(&self) -> u64 {
-        self.state.lock().front
+        self.state.lock().places.front()
     }
 
     /// The sequence that the next record will get.
     pub fn next(&self) -> u64 {
-        self.state.lock().next()
+        self.state.lock().places.next()
     }
 
     /// The account.
     pub fn ledger(&self) -> Ledger {
         let state = self.state.lock();
-        Ledger { accepted: state.next() + state.ledger.accepted, ..state.ledger }
+        Ledger { accepted: state.places.next() + state.ledger.accepted, ..state.ledger }
     }
 
     /// Counts a record that found the queue at its bound and did not come in.
@@ -231,24 +239,46 @@ impl Queue {
 
     /// Where the record lies; `None`: it is settled, or not there yet.
     pub(crate) fn position(&self, sequence: u64) -> Option<Position> {
-        let state = self.state.lock();
-        let offset = sequence.checked_sub(state.front)?;
-        state.index.get(usize::try_from(offset).ok()?)
+        self.state.lock().places.get(sequence)
     }
 
-    /// The positions from `sequence` on, without the settled ones, with their sequences.
+    /// The positions from `sequence` on, without the settled ones, with their sequences, in the order of arrival.
     pub(super) fn positions(&self, sequence: u64, count: usize) -> Vec<(u64, Position)> {
+        self.state.lock().places.oldest(sequence, count)
+    }
+
+    /// Whose turn it is by rank, with its rank, where each rank was reached so far. `is_visible` says what may be read.
+    pub(crate) fn turn(&self, reached: &Reached, is_visible: impl Fn(Position) -> bool) -> Option<(Rank, u64)> {
         let state = self.state.lock();
-        let skip = sequence.saturating_sub(state.front) as usize;
-        let numbered = (state.front + skip as u64..).zip(state.index.iter_from(skip));
-        numbered.filter_map(|(sequence, position)| position.map(|position| (sequence, position))).take(count).collect()
+        // Of what is released only the PUBREL is to go.
+        let may_go = |sequence, position| is_visible(position).then(|| !state.released.contains(&sequence));
+        state.places.turn(reached, &may_go)
+    }
+
+    /// Whether what waits has ranks.
+    pub(crate) fn is_ranked(&self) -> bool {
+        matches!(self.state.lock().places, Places::Ranked(_))
+    }
+
+    /// Records whose receiver has answered PUBREC.
+    pub(crate) fn released(&self) -> Vec<u64> {
+        self.state.lock().released.iter().copied().collect()
+    }
+
+    /// What may wait from `sequence` on, in the order in which it goes: the highest rank first where there are any.
+    pub(crate) fn sequences(&self, sequence: u64) -> Box<dyn Iterator<Item = u64>> {
+        let state = self.state.lock();
+        match state.places.by_rank() {
+            Some(sequences) => Box::new(sequences.into_iter().filter(move |other| *other >= sequence)),
+            None => Box::new(sequence.max(state.places.front())..state.places.next()),
+        }
     }
 
     /// Appends a record; its sequence. Only commits call it.
-    pub(super) fn append(&self, position: Position, bytes: u64) -> u64 {
+    pub(super) fn append(&self, position: Position, rank: Rank, bytes: u64) -> u64 {
         let mut state = self.state.lock();
-        let sequence = state.next();
-        state.index.push(Some(position));
+        let sequence = state.places.next();
+        state.places.push(rank, position);
         state.ledger.pending += 1;
         state.ledger.pending_bytes += bytes;
         self.publish_counts(&state);
@@ -258,7 +288,7 @@ impl Queue {
     /// Takes the last record back, when its write has failed.
     pub(super) fn take_back(&self, bytes: u64) {
         let mut state = self.state.lock();
-        if state.index.pop().is_some() {
+        if state.places.pop().is_some() {
             state.ledger.pending -= 1;
             state.ledger.pending_bytes = state.ledger.pending_bytes.saturating_sub(bytes);
         }
@@ -268,9 +298,7 @@ impl Queue {
     /// Settles a record; its position, or `None` where it was settled already.
     pub(super) fn settle(&self, sequence: u64, bytes: u64, how: Settlement) -> Option<Position> {
         let mut state = self.state.lock();
-        let offset = usize::try_from(sequence.checked_sub(state.front)?).ok()?;
-        let position = state.index.set(offset, None)?;
-        state.front += state.index.trim();
+        let position = state.places.settle(sequence)?;
         state.released.remove(&sequence);
         state.ledger.pending -= 1;
         state.ledger.pending_bytes = if state.ledger.pending == 0 { 0 } else { state.ledger.pending_bytes.saturating_sub(bytes) };
@@ -288,8 +316,7 @@ impl Queue {
     /// All positions that are not settled: what the end of the queue sets free.
     pub(super) fn drain(&self) -> Vec<Position> {
         let mut state = self.state.lock();
-        let positions = state.index.newest_first().collect();
-        state.index.clear();
+        let positions = state.places.drain();
         state.ledger.pending = 0;
         state.ledger.pending_bytes = 0;
         self.publish_counts(&state);
@@ -299,81 +326,85 @@ impl Queue {
     /// The cursor as it is to be written.
     pub(super) fn cursor(&self) -> Cursor {
         let state = self.state.lock();
-        let settled = state.index.holes().map(|place| state.front + place as u64);
         Cursor {
-            front: state.front,
-            next: state.next(),
+            front: state.places.front(),
+            next: state.places.next(),
             ledger: state.ledger,
-            settled: settled.collect(),
+            settled: state.places.holes(),
             released: state.released.iter().copied().collect(),
+            ranks: state.places.fronts(),
         }
     }
 
     /// Takes over the cursor from the database, before the chunks are read.
     pub(super) fn restore(&self, cursor: &Cursor) {
         let mut state = self.state.lock();
-        state.front = cursor.front;
+        state.places = Places::to_restore(cursor.front, cursor.ranks.as_ref());
         state.ledger = Ledger { pending: 0, pending_bytes: 0, ..cursor.ledger };
         state.released = cursor.released.iter().copied().collect();
     }
 
     /// The cursor is lost: the queue begins with the first record that a chunk holds.
     pub(super) fn restore_without_cursor(&self) {
-        self.state.lock().front = u64::MAX;
+        self.state.lock().places = Places::to_restore(u64::MAX, None);
     }
 
-    /// Takes over a record that a chunk holds. Where two have the same sequence the later one counts, whose position comes back:
-    /// the write of the other one failed, and nobody was told that it is kept.
-    pub(super) fn restore_record(&self, sequence: u64, position: Position, bytes: u64) -> Restored {
+    /// Takes over a record that a chunk holds. Where two have the same sequence the later one counts, and the position of the other
+    /// one comes back: its write failed, and nobody was told that it is kept.
+    pub(super) fn restore_record(&self, sequence: u64, position: Position, rank: Rank, bytes: u64) -> Restored {
         let mut state = self.state.lock();
-        if state.front == u64::MAX {
-            state.front = sequence;
-        }
-        let Some(offset) = sequence.checked_sub(state.front).and_then(|offset| usize::try_from(offset).ok()) else {
-            return Restored::Settled;
-        };
-        while state.index.len() <= offset {
-            state.index.push(None);
-        }
-        let before = state.index.set(offset, Some(position));
-        if before.is_none() {
-            state.ledger.pending += 1;
-            state.ledger.pending_bytes += bytes;
+        let (waits, replaces) = state.places.restore(sequence, rank, position);
+        match (waits, replaces) {
+            (true, None) => {
+                state.ledger.pending += 1;
+                state.ledger.pending_bytes += bytes;
+            }
+            (false, Some(_)) => state.ledger.pending -= 1,
+            _ => {}
         }
         self.publish_counts(&state);
-        before.map_or(Restored::Waits, Restored::Replaces)
+        Restored { waits, replaces }
     }
 
     /// Ends the recovery: settles what the cursor says, and accounts for records that no chunk holds. Their number.
     pub(super) fn restored(&self, cursor: &Cursor) -> (Vec<Position>, u64) {
         let mut state = self.state.lock();
-        if state.front == u64::MAX {
-            state.front = 0;
-        }
-        let end = cursor.next.max(state.next());
-        let missing_at_the_end = end - state.next();
-        let mut settled = Vec::new();
-        for sequence in &cursor.settled {
-            let place = sequence.checked_sub(state.front).and_then(|offset| usize::try_from(offset).ok());
-            if let Some(position) = place.and_then(|place| state.index.set(place, None)) {
-                settled.push(position);
-                state.ledger.pending -= 1;
+        let State { places, ledger, .. } = &mut *state;
+        let (settled, lost) = match places {
+            Places::Arrival { front, index } => {
+                if *front == u64::MAX {
+                    *front = 0;
+                }
+                let found = *front + index.len() as u64;
+                let end = cursor.next.max(found);
+                let places = cursor.settled.iter().filter_map(|sequence| usize::try_from(sequence.checked_sub(*front)?).ok());
+                let settled: Vec<_> = places.filter_map(|place| index.set(place, None)).collect();
+                let settled_holes = cursor.settled.iter().filter(|sequence| **sequence < end).count() as u64;
+                let lost = (index.holes().count() as u64 + end - found).saturating_sub(settled_holes);
+                *front += index.trim();
+                if index.is_empty() {
+                    *front = end;
+                }
+                while !index.is_empty() && (index.len() as u64) < end - *front {
+                    index.push(None);
+                }
+                (settled, lost)
             }
-        }
-        let settled_holes = cursor.settled.iter().filter(|sequence| **sequence < end).count() as u64;
-        let holes = state.index.holes().count() as u64;
-        let lost = (holes + missing_at_the_end).saturating_sub(settled_holes);
+            Places::Ranked(ranked) => {
+                let settled: Vec<_> = cursor.settled.iter().filter_map(|sequence| ranked.settle(*sequence)).collect();
+                let end = cursor.next.max(ranked.next());
+                let most = ranked.restored(end);
+                // All that ever came, without what is accounted for: of each rank something else may be settled.
+                let Ledger { accepted, delivered, dead_lettered, dropped, expired, .. } = *ledger;
+                let open = (end + accepted).saturating_sub(delivered + dead_lettered + dropped + expired).min(most);
+                let lost = open.saturating_sub(ledger.pending - settled.len() as u64);
+                (settled, lost)
+            }
+        };
+        places.tidy();
+        ledger.pending -= settled.len() as u64;
         // What is lost is accounted for as dropped, so that the account stays right and the loss visible.
-        state.ledger.dropped += lost;
-        state.front += state.index.trim();
-        if state.index.is_empty() {
-            state.front = end;
-        } else {
-            let length = (end - state.front) as usize;
-            while state.index.len() < length {
-                state.index.push(None);
-            }
-        }
+        ledger.dropped += lost;
         self.publish_counts(&state);
         (settled, lost)
     }
@@ -381,12 +412,6 @@ impl Queue {
     fn publish_counts(&self, state: &MutexGuard<'_, State>) {
         self.pending.store(state.ledger.pending, Ordering::Relaxed);
         self.pending_bytes.store(state.ledger.pending_bytes, Ordering::Relaxed);
-    }
-}
-
-impl State {
-    fn next(&self) -> u64 {
-        self.front + self.index.len() as u64
     }
 }
 
@@ -398,7 +423,7 @@ mod tests {
     fn records_are_settled_in_any_order_and_the_account_balances() {
         let queue = Queue::new(QueueId(1), QueueKind::Session, "c");
         for ordinal in 0..4 {
-            assert_eq!(queue.append(Position::new(1, ordinal), 10), u64::from(ordinal));
+            assert_eq!(queue.append(Position::new(1, ordinal), Rank::NONE, 10), u64::from(ordinal));
         }
         assert!(queue.settle(1, 10, Settlement::Delivered).is_some());
         assert!(queue.settle(1, 10, Settlement::Delivered).is_none(), "only once");
@@ -414,10 +439,10 @@ mod tests {
     fn a_restart_counts_what_no_chunk_holds() {
         let queue = Queue::new(QueueId(1), QueueKind::Action, "a");
         let ledger = Ledger { delivered: 3, ..Ledger::default() };
-        let cursor = Cursor { front: 2, next: 8, ledger, settled: vec![4], released: vec![] };
+        let cursor = Cursor { front: 2, next: 8, ledger, settled: vec![4], ..Cursor::default() };
         queue.restore(&cursor);
-        queue.restore_record(3, Position::new(1, 0), 5);
-        queue.restore_record(4, Position::new(1, 1), 5);
+        queue.restore_record(3, Position::new(1, 0), Rank::NONE, 5);
+        queue.restore_record(4, Position::new(1, 1), Rank::NONE, 5);
         let (settled, lost) = queue.restored(&cursor);
         assert_eq!((settled.len(), lost), (1, 4), "2, 5, 6 and 7 are lost");
         let ledger = queue.ledger();

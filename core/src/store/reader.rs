@@ -149,7 +149,7 @@ impl QueueReader for ActionQueue {
 
     fn hand_over(&self, sequence: u64, bytes: u64, row: &Value, queues: &[QueueId]) -> Result<(), QueueError> {
         let mut batch = Batch::default();
-        let targets: Vec<Target> = queues.iter().map(|queue| Target { queue: *queue, flags: 0 }).collect();
+        let targets: Vec<Target> = queues.iter().copied().map(Target::plain).collect();
         batch.record(&targets, |out| encode_row(out, row));
         // There first: a crash in between hands it over again.
         self.store.commit(&mut batch).map_err(|error| QueueError(error.to_string()))?;

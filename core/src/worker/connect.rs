@@ -22,7 +22,8 @@ use crate::metrics::Counters;
 use crate::seldom::Seldom;
 use crate::session::{Inflight, Mqueue, Session, StoredState};
 use crate::slab::Key;
-use crate::store::Bounds;
+use crate::store::{Bounds, Queue};
+use crate::zone::Zone;
 
 impl Worker {
     /// A client has said CONNECT, and may come in.
@@ -127,7 +128,7 @@ impl Worker {
         let client = &new.client;
         let outbox = if client.session_expiry_secs > 0 {
             let queue = self.shared.store.new_queue(&mut self.batch, crate::store::QueueKind::Session, &client.client_id);
-            queue.set_bounds(session_bounds(&new.zone.limits));
+            govern(&queue, &new.zone);
             let state = StoredState {
                 queue: queue.id(),
                 created_at_ms: clock::now_ms(),
@@ -139,8 +140,12 @@ impl Worker {
         } else {
             Outbox::Memory(Mqueue::default())
         };
+        let mut session = Session::new(Arc::clone(client));
+        if new.zone.ranking > 0 && matches!(outbox, Outbox::Durable { .. }) {
+            session.inflight = Inflight::by_rank(Vec::new());
+        }
         let resident = Resident {
-            session: Session::new(Arc::clone(client)),
+            session,
             connection: None,
             arriving: None,
             outbox,
@@ -174,12 +179,16 @@ impl Worker {
         if let Outbox::Durable { state, queue, ahead, maybe_sent_below, .. } = &mut resident.outbox {
             // [MQTT-4.4.0-1] What was on its way is sent again: the window begins anew at the first message that is not settled.
             // The packet identifiers follow from the queue, so they are the original ones.
-            *maybe_sent_below = (*maybe_sent_below).max(resident.session.inflight.next());
-            resident.session.inflight = Inflight::starting_at(queue.front());
+            if new.zone.ranking > 0 || queue.is_ranked() {
+                resident.session.inflight = resident.session.inflight.resumed_by_rank(queue.released());
+            } else {
+                *maybe_sent_below = (*maybe_sent_below).max(resident.session.inflight.behind_all());
+                resident.session.inflight = Inflight::starting_at(queue.front());
+            }
             ahead.clear();
             state.disconnected_at_ms = 0;
             state.expiry_secs = new.client.session_expiry_secs;
-            queue.set_bounds(session_bounds(&new.zone.limits));
+            govern(queue, &new.zone);
             self.batch.put_session(&new.client.client_id, state.encode(&new.client, resident.will.as_deref()));
         }
         if changes_routes {
@@ -302,8 +311,11 @@ impl Worker {
     }
 }
 
-pub(super) fn session_bounds(limits: &Mqtt) -> Bounds {
-    Bounds { records_max: limits.durable_queue_max, bytes_max: limits.durable_queue_bytes_max, when_full: WhenFull::Refuse }
+/// Makes the limits and priorities of a zone those of a session's queue.
+pub(super) fn govern(queue: &Queue, zone: &Zone) {
+    let Mqtt { durable_queue_max: records_max, durable_queue_bytes_max: bytes_max, .. } = zone.limits;
+    queue.set_bounds(Bounds { records_max, bytes_max, when_full: WhenFull::Refuse });
+    queue.set_ranking(zone.ranking);
 }
 
 /// The will of a client, with its topic as the router knows it.

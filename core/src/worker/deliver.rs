@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use hookline_mqtt::packet::{Ack, AckKind, PublishHeader, encode_publish, publish_len};
 use hookline_mqtt::{Properties, PropertyId, QoS, ReasonCode, Version};
-use hookline_schemas::config::{DefaultPriority, Mqtt};
 use hookline_schemas::event::{About, DropReason, HookPoint};
 use hookline_schemas::{Message, MessageId};
 use smallvec::SmallVec;
@@ -75,7 +74,7 @@ impl Worker {
                 let limits = &resident.zone.limits;
                 let lease = target.member.as_ref().and_then(Weak::upgrade).map(|member| Member::lease(&member));
                 let new = Waiting { message: Arc::clone(message), flags, identifiers: target.identifiers.clone(), lease };
-                let dropped = waiting.push(new, priority(limits, &message.topic), limits.mqueue_max, limits.mqueue_bytes_max);
+                let dropped = waiting.push(new, resident.zone.priority(&message.topic), limits.mqueue_max, limits.mqueue_bytes_max);
                 for dropped in dropped {
                     self.drop_delivery(target.session, &dropped.message, DropReason::QueueFull);
                 }
@@ -138,7 +137,11 @@ impl Worker {
             }
             Outbox::Durable { queue, ahead, cache, maybe_sent_below, .. } => (queue, ahead, cache, *maybe_sent_below),
         };
-        let sequence = resident.session.inflight.next();
+        let (inflight, store) = (&mut resident.session.inflight, &self.shared.store);
+        let by_rank = inflight.is_by_rank();
+        let Some(sequence) = inflight.choose(|reached| queue.turn(reached, |position| store.is_visible(position))) else {
+            return Next::Empty;
+        };
         if sequence >= queue.next() {
             ahead.clear();
             return Next::Empty;
@@ -147,15 +150,21 @@ impl Worker {
         if queue.is_released(sequence) {
             return Next::Released;
         }
-        while ahead.front().is_some_and(|(other, ..)| *other < position) {
+        // By rank, what lies before it may still have its turn.
+        while !by_rank && ahead.front().is_some_and(|(other, ..)| *other < position) {
             ahead.pop_front();
         }
-        let dup = sequence < maybe_sent_below;
-        if let Some((other, message, flags)) = ahead.front()
+        let at = if by_rank { ahead.iter().position(|(other, ..)| *other == position) } else { Some(0) };
+        let dup = sequence < maybe_sent_below || inflight.is_repeated();
+        if let Some((other, message, flags)) = at.and_then(|at| ahead.get(at))
             && *other == position
         {
             let bytes = encoded_len(message) as u64;
-            return Next::Message(Ready { message: Arc::clone(message), flags: *flags, bytes, dup, identifiers: None, lease: None });
+            let ready = Ready { message: Arc::clone(message), flags: *flags, bytes, dup, identifiers: None, lease: None };
+            if by_rank {
+                ahead.remove(at.unwrap_or_default());
+            }
+            return Next::Message(ready);
         }
         match self.shared.store.message(queue, sequence, cache) {
             Ok(Some(stored)) => {
@@ -391,18 +400,6 @@ impl Connection {
             None => Alias::None,
         }
     }
-}
-
-/// The rank of a topic in a queue in memory; higher goes first.
-fn priority(limits: &Mqtt, topic: &str) -> u16 {
-    if limits.mqueue_priorities.is_empty() {
-        return 0;
-    }
-    let default = match limits.mqueue_default_priority {
-        DefaultPriority::Lowest => 0,
-        DefaultPriority::Highest => u16::from(u8::MAX) + 1,
-    };
-    limits.mqueue_priorities.get(topic).map_or(default, |priority| u16::from(*priority))
 }
 
 /// Mostly there is none. An empty one is not compared: where it points is no memory, and looking there is slow.

@@ -38,7 +38,12 @@ pub(crate) type Sent = (Arc<Message>, QoS, u64);
 #[derive(Debug)]
 pub(crate) enum Waiting {
     Memory(Vec<(Arc<Message>, QoS)>),
-    Stored { queue: Arc<Queue>, from: u64 },
+    /// In the store: what waits from a sequence on, without what has gone.
+    Stored {
+        queue: Arc<Queue>,
+        from: u64,
+        gone: Vec<u64>,
+    },
 }
 
 impl Worker {
@@ -88,14 +93,17 @@ impl Worker {
     pub(crate) fn waiting_for(&self, client_id: &str, skip: usize, count: usize) -> Result<Option<Waiting>, Error> {
         let Some(resident) = self.session_of(client_id).and_then(|key| self.sessions.get(key)) else {
             let resting = self.resting_client(client_id)?;
-            return Ok(resting.map(|understood| Waiting::Stored { from: understood.queue.front(), queue: understood.queue }));
+            return Ok(resting.map(|understood| Waiting::Stored { queue: understood.queue, from: 0, gone: Vec::new() }));
         };
         Ok(Some(match &resident.outbox {
             Outbox::Memory(waiting) => {
                 let waiting = waiting.iter().skip(skip).take(count);
                 Waiting::Memory(waiting.map(|one| (Arc::clone(&one.message), effective_qos(one.message.qos, one.flags))).collect())
             }
-            Outbox::Durable { queue, .. } => Waiting::Stored { queue: Arc::clone(queue), from: resident.session.inflight.next() },
+            Outbox::Durable { queue, .. } => {
+                let (from, gone) = resident.session.inflight.gone();
+                Waiting::Stored { queue: Arc::clone(queue), from, gone }
+            }
         }))
     }
 

@@ -311,7 +311,9 @@ impl Worker {
         let own = own.map(|target| (&target.queue, target.flags));
         let shared = members.iter().filter_map(|member| Some((member.subscriber.queue.as_ref()?, member.target[0].flags())));
         let wanted = own.chain(shared).filter(|(queue, flags)| wants(queue, *flags));
-        let queues: SmallVec<[QueueTarget; 8]> = wanted.map(|(queue, flags)| QueueTarget { queue: queue.id(), flags }).collect();
+        let zones = &self.shared.zones;
+        let target = |queue: &Queue, flags| QueueTarget { queue: queue.id(), flags, rank: zones.rank(queue.ranking(), &message.topic) };
+        let queues: SmallVec<[QueueTarget; 8]> = wanted.map(|(queue, flags)| target(queue, flags)).collect();
         // A chunk can name so many queues; one record for each group is still one commit.
         let mut groups = queues.chunks(QUEUES_OF_A_RECORD).map(|queues| self.batch.record(queues, |out| encode_message(out, message)));
         let first = groups.next();
@@ -402,7 +404,7 @@ impl Worker {
                 self.shared.store.mark_dirty(&queue);
                 continue;
             }
-            let handle = self.batch.record(&[QueueTarget { queue: record.queue, flags: 0 }], |out| out.extend_from_slice(row));
+            let handle = self.batch.record(&[QueueTarget::plain(record.queue)], |out| out.extend_from_slice(row));
             if decided && record.promise.ack == AckMode::Delivered {
                 self.batch.watch(handle);
                 let delivered = delivered.get_or_insert_default();

@@ -10,7 +10,7 @@ use hookline_mqtt::{PropertyId, QoS};
 use hookline_schemas::event::{About, DropReason, HookPoint};
 use hookline_schemas::{Client, Message, QueueId};
 
-use super::connect::session_bounds;
+use super::connect::govern;
 use super::timers::Due;
 use super::{Away, Outbox, Resident, Worker};
 use crate::clock;
@@ -89,7 +89,7 @@ impl Worker {
 
     fn lay_to_rest(&mut self, understood: &Understood) {
         let Understood { queue, zone, state, place, subscriptions, .. } = understood;
-        queue.set_bounds(session_bounds(&zone.limits));
+        govern(queue, zone);
         queue.set_keeps_qos0(zone.limits.mqueue_store_qos0);
         let address = Address { worker: self.number, session: Key::of_resting(queue.id()) };
         for (filter, held) in subscriptions {
@@ -167,16 +167,18 @@ impl Worker {
     /// Makes a stored session one of this worker's.
     fn settle_in(&mut self, understood: Understood) {
         let Understood { client, state, place, queue, zone, subscriptions, received } = understood;
-        queue.set_bounds(session_bounds(&zone.limits));
+        govern(&queue, &zone);
         queue.set_keeps_qos0(zone.limits.mqueue_store_qos0);
         let client = Arc::new(client);
         let mut session = Session::new(Arc::clone(&client));
-        session.inflight = Inflight::starting_at(queue.front());
+        let is_by_rank = zone.ranking > 0 || queue.is_ranked();
+        session.inflight = if is_by_rank { Inflight::by_rank(queue.released()) } else { Inflight::starting_at(queue.front()) };
         let now_ms = clock::now_ms();
         if !received.is_empty() {
             session.received.make().extend(received.into_iter().map(|packet_id| (packet_id, now_ms)));
         }
-        let maybe_sent_below = queue.front() + u64::from(zone.limits.inflight_max);
+        // By rank, anything may have been.
+        let maybe_sent_below = if is_by_rank { queue.next() } else { queue.front() + u64::from(zone.limits.inflight_max) };
         let expires_at = self.expires_at(state);
         // The broker's end was the end of its connection, where it had one.
         let will_at = place.will.as_ref().map(|will| {

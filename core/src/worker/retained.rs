@@ -156,7 +156,8 @@ impl Worker {
                         self.drop_delivery(session, &message, DropReason::QueueFull);
                         continue;
                     }
-                    self.batch.record(&[QueueTarget { queue: queue.id(), flags }], |out| encode_message(out, &message));
+                    let target = QueueTarget { queue: queue.id(), flags, rank: resident.zone.rank(&message.topic) };
+                    self.batch.record(&[target], |out| encode_message(out, &message));
                     stored = true;
                 }
             }

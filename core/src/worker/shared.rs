@@ -66,7 +66,8 @@ impl Worker {
         let queue = member.subscriber.queue.as_ref().filter(|queue| qos > QoS::AtMostOnce || queue.keeps_qos0());
         let Some(queue) = queue else { return self.send_to_member(&member, message, None, repeated) };
         let repeated = if repeated { flags::REPEATED } else { 0 };
-        let target = QueueTarget { queue: queue.id(), flags: member.target[0].flags() | repeated };
+        let rank = self.shared.zones.rank(queue.ranking(), &message.topic);
+        let target = QueueTarget { queue: queue.id(), flags: member.target[0].flags() | repeated, rank };
         let record = Some(self.batch.record(&[target], |out| encode_message(out, message)));
         let members = SmallVec::from_iter([Arc::clone(&member)]);
         let (message, targets) = (Arc::clone(message), Arc::default());
@@ -100,25 +101,25 @@ impl Worker {
 
     /// As [`Worker::redispatch_all`], for what waits in the store.
     fn redispatch_stored(&mut self, resident: &mut Resident, session: Key) {
-        let sent_below = resident.session.inflight.next();
         let memberships = resident.memberships.take();
         if memberships.is_empty() {
             return;
         }
         let Outbox::Durable { queue, cache, .. } = &mut resident.outbox else { return };
         let mut left = REDISPATCH_MAX;
-        for sequence in queue.front()..queue.next() {
+        let mut sequences = queue.sequences(0);
+        while let Some(sequence) = sequences.next() {
             if queue.position(sequence).is_none() || queue.is_released(sequence) {
                 continue;
             }
             if left == 0 {
-                let rest = queue.next() - sequence;
+                let rest = sequences.count() + 1;
                 tracing::error!(client = queue.name(), rest, "a session of a group has ended with more messages than are given to others");
                 return;
             }
             left -= 1;
             let Ok(Some(stored)) = self.shared.store.message(queue, sequence, cache) else { continue };
-            let repeated = sequence < sent_below;
+            let repeated = resident.session.inflight.has_gone(sequence);
             // [MQTT-4.8.2-5] What was sent at QoS 2 is this client's.
             let kept = repeated && effective_qos(stored.message.qos, stored.flags) == QoS::ExactlyOnce;
             if stored.flags & flags::SHARED == 0 || kept {

@@ -57,7 +57,8 @@ pub struct Mqtt {
     pub mqueue_max: usize,
     /// Bytes of payload and topic that wait for such a session. At the bound the oldest is dropped.
     pub mqueue_bytes_max: usize,
-    /// Priorities of topics, 1 to 255, higher first, in the queue of a session kept in memory.
+    /// Priorities of topics, 1 to 255, higher first, among the messages that wait for a session. Where they change, what waits for
+    /// a durable session leaves first, by those that it came with.
     pub mqueue_priorities: BTreeMap<String, u8>,
     /// Where topics without a priority stand.
     pub mqueue_default_priority: DefaultPriority,
