@@ -15,6 +15,7 @@ mod control;
 mod live;
 mod persistence;
 mod serve;
+mod telemetry;
 mod trace;
 
 use std::process::ExitCode;

@@ -48,6 +48,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::Versions;
 use crate::live::Reloads;
+use crate::telemetry::Telemetry;
 use crate::trace::Traces;
 pub(crate) use access::Clients;
 pub(crate) use actions::is_paused;
@@ -64,6 +65,7 @@ use history::History;
 pub(crate) use login::{FIRST, Logins, NewPerson, PersonInfo, check};
 pub(crate) use monitor::Page;
 pub(crate) use network::open_tls;
+pub(crate) use prometheus::{Family, Labels, Samples, families};
 pub(crate) use publish::Publisher;
 pub(crate) use running::Running;
 
@@ -98,6 +100,7 @@ pub(crate) struct Parts {
     pub(crate) logins: Arc<Logins>,
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) traces: Arc<Traces>,
+    pub(crate) telemetry: Arc<Telemetry>,
     /// The file of the configuration, where there is one.
     pub(crate) versions: Option<Versions>,
 }
@@ -113,6 +116,7 @@ struct Shared {
     logins: Arc<Logins>,
     publisher: Arc<Publisher>,
     traces: Arc<Traces>,
+    telemetry: Arc<Telemetry>,
     history: Arc<History>,
     configs: Option<Arc<Configs>>,
     /// Held by what reads or writes the whole store: one at a time.
@@ -128,7 +132,7 @@ impl Api {
             tracing::warn!(problem, "commands (hookline ctl, hookline store, hookline dlq) cannot reach this broker: it has no socket");
         });
         let stopping = Arc::new(AtomicBool::new(false));
-        let Parts { store, running, reloads, clients, observer, logins, publisher, traces, versions } = parts;
+        let Parts { store, running, reloads, clients, observer, logins, publisher, traces, telemetry, versions } = parts;
         let configs = versions.map(|versions| Arc::new(Configs::new(versions, reloads.clone())));
         let (whole_store, stopped_by) = (Arc::default(), Arc::clone(&stopping));
         let (stop, history) = (watch::Sender::new(false), Arc::<History>::default());
@@ -142,6 +146,7 @@ impl Api {
             logins,
             publisher,
             traces,
+            telemetry,
             history,
             configs,
             whole_store,
