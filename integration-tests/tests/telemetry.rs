@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use hookline_integration_tests::api::ask;
 use hookline_integration_tests::broker::{Broker, run};
+use hookline_integration_tests::certificates::Certificates;
 use hookline_integration_tests::collector::{Collector, Span, attribute};
 use hookline_integration_tests::webhook::{Reply, Webhook};
 use hookline_integration_tests::{eventually, kafka, publish_all, services, unique};
 use hookline_mqtt::client::{Client, Options};
-use hookline_mqtt::{Properties, QoS, Version};
+use hookline_mqtt::{Properties, QoS, ReasonCode, Version};
 
 const SOON: Duration = Duration::from_secs(30);
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -283,6 +284,59 @@ fn a_delivery_after_a_restart_belongs_to_the_trace_of_its_message() {
     let request = eventually("it is delivered", SOON, || webhook.requests().into_iter().next());
     assert_eq!(request.header("traceparent"), format!("00-{TRACE}-{}-01", delivery.id));
     assert!(broker.stop().success());
+}
+
+#[test]
+fn what_is_refused_behind_the_rules_has_a_span_that_says_so() {
+    let collector = Collector::start();
+    let mut webhook = Webhook::start(|_| ok());
+    webhook.pause();
+    let folder = tempfile::tempdir().expect("a folder");
+    let bound = "connector = \"hook\"\n        queue = { records_max = 1, when_full = \"refuse\" }";
+    let broker = Broker::start(folder.path(), &webhook_config(&collector, &webhook, "").replace("connector = \"hook\"", bound));
+    let mut client = broker.connect(&v5("device"));
+    publish(&mut client, "t/1", r#"{"n": 1}"#, &Properties::default());
+    let reason = client.publish_with("t/1", br#"{"n": 2}"#, QoS::AtLeastOnce, false, &context("01")).expect("answered");
+    assert_eq!(reason, ReasonCode::QuotaExceeded);
+    let spans = trace(&collector, TRACE, 3);
+    let drop = find(&spans, "drop");
+    assert_eq!((&drop.parent, drop.attribute("hookline.drop.reason").as_str()), (&find(&spans, "publish").id, "queue_full"));
+    assert!(drop.has_failed() && broker.stop().success());
+}
+
+#[test]
+fn it_goes_over_tls_with_a_certificate_and_a_login_from_a_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let certificates = Certificates::make(folder.path());
+    let receiver = Webhook::start_tls(&certificates, |_| ok());
+    let Certificates { ca, client, client_key, .. } = &certificates;
+    let token = folder.path().join("login");
+    std::fs::write(&token, "Bearer s3cret\n").expect("written");
+    let config = format!(
+        r#"
+        [telemetry]
+        endpoint = "https://localhost:{}/otlp"
+        headers = {{ Authorization = "file://{}" }}
+        tls = {{ ca = "{}", cert = "{}", key = "{}" }}
+        "#,
+        receiver.address().port(),
+        token.display(),
+        ca.display(),
+        client.display(),
+        client_key.display()
+    );
+    let broker = Broker::start(folder.path(), &config);
+    let took = |wanted: &str| receiver.requests().into_iter().find(|request| request.target == wanted);
+    let of_log = eventually("the log arrives", SOON, || took("/otlp/v1/logs"));
+    let heads = ["authorization", "content-type", "content-encoding"].map(|name| of_log.header(name).to_owned());
+    assert_eq!(heads, ["Bearer s3cret", "application/x-protobuf", "gzip"].map(str::to_owned));
+    eventually("the metrics arrive", SOON, || took("/otlp/v1/metrics"));
+    assert!(broker.stop().success() && !broker_says(folder.path(), "s3cret"));
+}
+
+/// Whether that is in the log.
+fn broker_says(folder: &std::path::Path, word: &str) -> bool {
+    std::fs::read_to_string(folder.join("log")).expect("there is a log").contains(word)
 }
 
 #[test]

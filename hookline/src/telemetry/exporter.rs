@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::target::Trouble;
 use super::{Account, Reason, Shared};
@@ -20,7 +20,7 @@ const TRY_FOR: Duration = Duration::from_secs(30);
 /// The pause between two attempts: it doubles up to the second one.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
 
-/// A message of protobuf for the collector, and what of it the collector has refused by its answer.
+/// Makes a message of protobuf for the collector.
 pub(super) type Request<T> = fn(Resource, Vec<T>) -> Vec<u8>;
 
 /// What sends one kind of signal.
@@ -72,6 +72,13 @@ impl Exporter {
         drop(self.stop.clone().wait_for(Option::is_some).await);
     }
 
+    /// Completes when nothing may be sent any more.
+    async fn ended(&self) {
+        self.stopped().await;
+        let end = *self.stop.borrow();
+        sleep_until(end.unwrap_or_else(Instant::now)).await;
+    }
+
     async fn send_batch<T>(&mut self, batch: Vec<T>, request: Request<T>, account: &Account) {
         let Some(resource) = self.shared.target.load().as_ref().map(|target| target.resource.clone()) else {
             return account.drop(Reason::Stopped, batch.len());
@@ -86,19 +93,24 @@ impl Exporter {
         let mut pause = PAUSES.0;
         loop {
             let Some(target) = self.shared.target.load_full() else { return account.drop(Reason::Stopped, count) };
-            let end = *self.stop.borrow();
-            let until = end.map_or(give_up, |end| end.min(give_up));
-            let trouble = match timeout_at(until, target.post(self.path, message.to_vec())).await {
-                Ok(Ok(answer)) => return self.sent(&answer, count, account),
-                Ok(Err(Trouble::Lasting(problem))) => {
+            let attempt = timeout_at(give_up, target.post(self.path, message.to_vec()));
+            let answered = tokio::select! {
+                answered = attempt => answered.ok(),
+                () = self.ended() => None,
+            };
+            let trouble = match answered {
+                Some(Ok(answer)) => return self.sent(&answer, count, account),
+                Some(Err(Trouble::Lasting(problem))) => {
                     self.tell(&problem, account);
                     return account.drop(Reason::Refused, count);
                 }
-                Ok(Err(Trouble::Passing(problem))) => problem,
-                Err(_) => "no answer in time".to_owned(),
+                Some(Err(Trouble::Passing(problem))) => problem,
+                None => "no answer in time".to_owned(),
             };
             self.tell(&trouble, account);
-            if Instant::now() + pause >= until {
+            // It may have come meanwhile.
+            let end = *self.stop.borrow();
+            if Instant::now() + pause >= end.map_or(give_up, |end| end.min(give_up)) {
                 return account.drop(if end.is_some() { Reason::Stopped } else { Reason::Unreachable }, count);
             }
             tokio::select! {
