@@ -128,7 +128,7 @@ mod tests {
     fn record(sequence: u64, case: &'static str, key: &str) -> Record {
         let mut row = Map::new();
         columns(case, Value::text(key)).into_iter().for_each(|(name, value)| row.insert(name, value));
-        Record { sequence, hookline_id: String::new(), bytes: 0, row: Value::Map(row) }
+        Record { sequence, hookline_id: String::new(), bytes: 0, row: Value::Map(row), trace: None }
     }
 
     fn calls(records: &[Record]) -> (Called, Result<(), Failure>) {

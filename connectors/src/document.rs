@@ -143,7 +143,7 @@ mod tests {
         if let Value::Map(columns) = &mut row {
             columns.insert("raw", Value::Bytes(Bytes::from_static(&[0, 255])));
         }
-        Record { sequence: 0, hookline_id: "n:1:1".into(), bytes: 0, row }
+        Record { sequence: 0, hookline_id: "n:1:1".into(), bytes: 0, row, trace: None }
     }
 
     #[track_caller]

@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn the_rest_begins_behind_what_is_confirmed_and_ends_at_what_was_refused() {
-        let record = |sequence| Record { sequence, hookline_id: String::new(), bytes: 0, row: Value::Null };
+        let record = |sequence| Record { sequence, hookline_id: String::new(), bytes: 0, row: Value::Null, trace: None };
         let records: Vec<Record> = (0..4).map(record).collect();
         let mut progress = Progress::default();
         assert_eq!(progress.rest(&records).map(<[Record]>::len), Ok(4));

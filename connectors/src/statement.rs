@@ -256,7 +256,7 @@ mod tests {
             "INSERT INTO t (a, b) VALUES ($1, to_timestamp($2)), ($3, to_timestamp($4)) ON CONFLICT DO NOTHING"
         );
         let row = Value::from_json(serde_json::json!({"a": 1, "b": {"c": "x"}}));
-        let record = Record { sequence: 0, hookline_id: "n:1:1".into(), bytes: 0, row };
+        let record = Record { sequence: 0, hookline_id: "n:1:1".into(), bytes: 0, row, trace: None };
         assert_eq!(statement.bind(&record), [Value::Int(1), Value::text("x")]);
     }
 
@@ -342,7 +342,8 @@ mod tests {
     #[test]
     fn the_record_has_its_identifier_and_the_whole_row() {
         let statement = Statement::parse("sql", "INSERT INTO t VALUES (${hookline_id}, ${.})", mark).expect("valid");
-        let record = Record { sequence: 0, hookline_id: "n:1:1".into(), bytes: 0, row: Value::from_json(serde_json::json!({"a": 1})) };
+        let record =
+            Record { sequence: 0, hookline_id: "n:1:1".into(), bytes: 0, row: Value::from_json(serde_json::json!({"a": 1})), trace: None };
         assert_eq!(statement.bind(&record), [Value::text("n:1:1"), Value::text("{\"a\":1}")]);
     }
 

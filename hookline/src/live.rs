@@ -18,13 +18,24 @@ use tokio::time::{Duration, Instant, sleep};
 use crate::api::{self, Directory, Logins, Running};
 use crate::persistence::Persistence;
 use crate::serve::{sink, source};
+use crate::telemetry::{Target, Telemetry};
 
 /// How long an action that is removed may take to deliver what waits; the rest stays in the store.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The sections of a configuration that can be changed while it runs.
-const CHANGEABLE: [&str; 9] =
-    ["api", "connectors", "actions", "sources", "rules", "authentication", "authorization", "client_attributes", "persistence"];
+const CHANGEABLE: [&str; 10] = [
+    "api",
+    "connectors",
+    "actions",
+    "sources",
+    "rules",
+    "authentication",
+    "authorization",
+    "client_attributes",
+    "persistence",
+    "telemetry",
+];
 /// Those of them that say who may.
 const ACCESS: [&str; 3] = ["authentication", "authorization", "client_attributes"];
 
@@ -42,6 +53,7 @@ pub(crate) struct Parts {
     /// Has the permissions of connected clients asked for anew.
     pub(crate) renew_rights: Arc<dyn Fn() + Send + Sync>,
     pub(crate) door: Arc<dyn Door>,
+    pub(crate) telemetry: Arc<Telemetry>,
 }
 
 /// What runs.
@@ -62,6 +74,9 @@ pub(crate) struct Changes {
     pub(crate) rules: Vec<String>,
     /// Who may: the sections, and connectors that are asked.
     pub(crate) access: Vec<String>,
+    /// What is told to an OpenTelemetry collector, and where.
+    #[serde(default)]
+    pub(crate) telemetry: bool,
     /// What could not be started, and why. The next change tries it again.
     pub(crate) failed: Vec<String>,
     /// What was accepted, and changes with the next start of the broker only.
@@ -122,7 +137,9 @@ impl Live {
         let action = &self.config.actions[name];
         let fallback = action.fallback_actions.iter().filter_map(|name| targets.get(name)).map(|(queue, _)| *queue).collect();
         let undefined_as_text = action.undefined_as_text.then(|| placeholders(&action.parameters));
-        let special = Special { fallback, undefined_as_text, paused: api::is_paused(&self.parts.store, name)? };
+        let kind = self.config.connectors.get(&action.connector).map_or("", |connector| &connector.kind);
+        let tracer = Some(self.parts.telemetry.of_action(name, &action.connector, kind));
+        let special = Special { fallback, undefined_as_text, paused: api::is_paused(&self.parts.store, name)?, tracer };
         let sinks = (0..action.delivery.workers).map(|_| sink(&self.config, name)).collect::<Result<Vec<_>, _>>();
         let sinks = sinks.map_err(|errors| anyhow::anyhow!("{}", errors.join("; ")))?;
         let (queue, _) = targets[name];
@@ -239,10 +256,12 @@ impl Live {
             sources: changed("sources", true),
             rules: changed("rules", false),
             access,
+            telemetry: old_json["telemetry"] != new_json["telemetry"],
             ..Changes::default()
         };
         // New queues first, so that rules can name them; then the rules, so that nothing more goes to what is removed.
         let targets = targets(&new, &self.parts.store).map_err(|error| vec![error.to_string()])?;
+        let telemetry = Target::new(&new).map_err(|problem| vec![problem])?;
         let who_may = if asks_others { Some(crate::access::prepare(&new, Arc::clone(&self.parts.state))?) } else { None };
         self.parts
             .engine
@@ -253,6 +272,7 @@ impl Live {
         if keeps_others {
             self.parts.persistence.change(&new, &self.parts.store).await?;
         }
+        self.parts.telemetry.change(telemetry);
         // From here on messages are judged by the new rules.
         self.parts.hooks.refresh();
         if let Some(prepared) = who_may {
@@ -288,6 +308,7 @@ impl Live {
             sources = changes.sources.join(" "),
             rules = changes.rules.join(" "),
             access = changes.access.join(" "),
+            telemetry = changes.telemetry,
             "changed while running"
         );
         if !changes.failed.is_empty() {
@@ -347,6 +368,7 @@ fn held_back(running: &Config, new: Config) -> Config {
         authorization: new.authorization,
         client_attributes: new.client_attributes,
         persistence: new.persistence,
+        telemetry: new.telemetry,
         ..running.clone()
     }
 }
@@ -420,6 +442,8 @@ mod tests {
             name = "n"
             [persistence.p]
             connector = "c"
+            [telemetry]
+            sample_ratio = 0.5
             [mqtt]
             inflight_max = 7
         "#;

@@ -17,6 +17,7 @@ mod export;
 mod live;
 mod persistence;
 mod serve;
+mod telemetry;
 mod trace;
 
 use std::process::ExitCode;

@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use hookline_access::{Access, BuiltIn};
 use hookline_connectors::{SettingsError, Sink, Source, kind, registry};
 use hookline_core::store::Store;
-use hookline_core::{Broker, Hooks, Recorder};
+use hookline_core::{Broker, Hooks, Observer, Recorder};
 use hookline_rules::error::did_you_mean;
 use hookline_rules::function::{KvBackend, install_kv_backend};
 use hookline_rules::schema::{self, Registry};
@@ -31,10 +31,11 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::access;
-use crate::api::{self, Api, Directory, FIRST, Logins, Network, Publisher};
+use crate::api::{self, Api, Directory, FIRST, Logins, Network, Publisher, Running};
 use crate::config::{self, Errors, Loaded, Secrets, Sources, Versions};
 use crate::live::{self, Extent, Live, Reloaded, Reloads, Wish};
 use crate::persistence::{self, Persistence, Subscribing};
+use crate::telemetry::{self, LogLayer, Telemetry};
 use crate::trace::TraceSource;
 
 /// How long a clean end waits for the sinks to take what is left; the rest stays in the store.
@@ -56,7 +57,8 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
             return Ok(ExitCode::from(2));
         }
     };
-    start_log(&config.log)?;
+    let telemetry = Arc::new(Telemetry::new(&config).map_err(anyhow::Error::msg)?);
+    start_log(&config.log, telemetry.log_layer())?;
     let data_dir = make_data_dir(&config.node.data_dir)?;
     let opened = Store::open(&config.node.data_dir, &config.node.name, &hookline_core::store_settings(&config))?;
     let store = Arc::clone(&opened.store);
@@ -72,7 +74,7 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
         schema::install(Arc::new(schemas));
         let engine = Engine::new(&config.rules, &targets, Some(&state)).map_err(|errors| anyhow::anyhow!("{}", errors[0]))?;
         let engine = Arc::new(engine);
-        let mut told: Vec<Arc<dyn Hook>> = vec![Arc::<Engine>::clone(&engine)];
+        let mut told: Vec<Arc<dyn Hook>> = vec![telemetry.first_hook(), Arc::<Engine>::clone(&engine)];
         told.extend(recorder.as_ref().map(Recorder::hook));
         let traces = TraceSource::new();
         told.push(traces.hook());
@@ -81,6 +83,7 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
         let persistence = Arc::new(Persistence::new());
         persistence.change(&config, &store).await.map_err(|errors| anyhow::anyhow!("{}", errors.join("; ")))?;
         told.push(Arc::<Persistence>::clone(&persistence));
+        told.push(telemetry.last_hook());
         let guard: Arc<dyn AccessControl> =
             Arc::new(Subscribing { access: Arc::<Access>::clone(&access), persistence: Arc::clone(&persistence) });
         let archive: Arc<dyn Archive> = Arc::<Persistence>::clone(&persistence);
@@ -103,11 +106,13 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
             logins: Arc::clone(&logins),
             renew_rights,
             door: broker.door(),
+            telemetry: Arc::clone(&telemetry),
         };
         let mut live = Live::start(config.clone(), parts)?;
         persistence.serve(broker.observer());
         let (reloads, mut wanted) = mpsc::channel(1);
         let running = Arc::new(ArcSwap::from_pointee(live.running()));
+        telemetry.start(metrics(&broker.observer(), &running, &store, &telemetry));
         let (network, first) = open_api(&config, &origin, &logins).await?;
         let mut addresses = broker.addresses().to_vec();
         addresses.extend(network.as_ref().and_then(|network| Some(("api".to_owned(), network.listener.local_addr().ok()?))));
@@ -120,6 +125,7 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
             logins,
             publisher: Arc::new(Publisher::new(broker.door())),
             traces: Arc::clone(&traces),
+            telemetry: Arc::clone(&telemetry),
             versions: Versions::open(&sources, &origin, &config.node.data_dir),
         };
         let api = Api::start(&config.node.data_dir, network, parts);
@@ -179,6 +185,7 @@ pub(crate) fn run(sources: Sources, ready_file: Option<PathBuf>) -> anyhow::Resu
         }
         live.stop().await;
         tracing::info!(connected = totals.connected, received = totals.received, sent = totals.sent, refused = totals.refused, "stopped");
+        telemetry.stop().await;
         anyhow::Ok(())
     });
     // The workers are gone: what they gave it is all.
@@ -280,6 +287,7 @@ pub(crate) fn check(config: &Config) -> Result<(), Errors> {
         errors.extend(source(config, name).err().unwrap_or_default());
     }
     errors.extend(hookline_core::check(config));
+    errors.extend(telemetry::check(config));
     errors.extend(access::check(config));
     errors.extend(persistence::check(config));
     errors.extend(api::check(&config.api));
@@ -424,10 +432,22 @@ pub(crate) fn settings_error(error: &SettingsError, at: &str, connector: &str) -
     }
 }
 
-fn start_log(settings: &Log) -> anyhow::Result<()> {
+/// Where telemetry gets the metrics from.
+fn metrics(observer: &Observer, running: &Arc<ArcSwap<Running>>, store: &Arc<Store>, telemetry: &Arc<Telemetry>) -> telemetry::Metrics {
+    let (observer, running, store, telemetry) = (observer.clone(), Arc::clone(running), Arc::clone(store), Arc::downgrade(telemetry));
+    Arc::new(move || {
+        let Some(telemetry) = telemetry.upgrade() else { return Vec::new() };
+        api::families(&observer, &running.load(), &store, &telemetry).unwrap_or_else(|problem| {
+            tracing::warn!(%problem, "the metrics cannot be seen");
+            Vec::new()
+        })
+    })
+}
+
+fn start_log(settings: &Log, telemetry: LogLayer) -> anyhow::Result<()> {
     let filter: LogFilter = settings.level.parse().with_context(|| format!("log.level: \"{}\" is no level", settings.level))?;
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
-    let registry = tracing_subscriber::registry().with(filter);
+    let registry = tracing_subscriber::registry().with(filter).with(telemetry);
     match settings.format {
         LogFormat::Text => registry.with(layer).init(),
         LogFormat::Json => registry.with(layer.json()).init(),

@@ -21,6 +21,8 @@ pub struct Consumed {
     pub key: String,
     pub value: serde_json::Value,
     pub hookline_id: String,
+    /// All of them, in their order.
+    pub headers: Vec<(String, String)>,
 }
 
 /// The broker's address, as `integration-tests/services env` tells it.
@@ -84,12 +86,15 @@ pub fn consume(topic: &str, partitions: i32, limit: Duration, mut enough: impl F
         if let Some(Ok(message)) = consumer.poll(Duration::from_millis(200)) {
             last = Instant::now();
             let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
-            let header = message.headers().and_then(|headers| headers.iter().find(|header| header.key == "hookline_id"));
+            let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+            let headers: Vec<(String, String)> = headers.map(|header| (header.key.to_owned(), text(header.value))).collect();
+            let header = headers.iter().find(|(name, _)| name == "hookline_id");
             consumed.push(Consumed {
                 partition: message.partition(),
                 key: text(message.key()),
                 value: serde_json::from_slice(message.payload().unwrap_or_default()).expect("the value is JSON"),
-                hookline_id: text(header.and_then(|header| header.value)),
+                hookline_id: header.map(|(_, value)| value.clone()).unwrap_or_default(),
+                headers,
             });
         }
     }

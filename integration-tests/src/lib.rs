@@ -8,6 +8,8 @@ pub mod broker;
 pub mod campaign;
 /// Certificates, as files.
 pub mod certificates;
+/// An OpenTelemetry collector, as a process.
+pub mod collector;
 /// Power cuts and failing file calls.
 pub mod faults;
 /// Kafka, read independently.

@@ -18,6 +18,8 @@ pub mod record;
 pub mod sql;
 /// `${…}` templates over a row.
 pub mod template;
+/// Trace context, from message to sink.
+pub mod trace;
 /// The values of rows and columns.
 pub mod value;
 
@@ -25,4 +27,5 @@ pub use event::{Event, HookPoint, HookSet};
 pub use message::{Certificate, Client, Message, MessageId};
 pub use record::{QueueId, Record};
 pub use template::Template;
+pub use trace::TraceContext;
 pub use value::{Map, Value};

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hookline_mqtt::{Properties, QoS, Version};
 
+use crate::TraceContext;
+
 /// Identifies a message for its whole life: time, node and a counter, so that ids of one node sort by age.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MessageId(pub u128);
@@ -36,6 +38,8 @@ pub struct Message {
     pub properties: Properties,
     /// How many rules have republished it on its way here; bounded, so that loops end.
     pub hops: u8,
+    /// The span that it comes from, where a rule has republished a traced message. What a publisher says is in `properties`.
+    pub trace: Option<Box<TraceContext>>,
 }
 
 impl Message {
@@ -52,6 +56,7 @@ impl Message {
             dup: false,
             properties: Properties::default(),
             hops: 0,
+            trace: None,
         }
     }
 }

@@ -8,7 +8,8 @@ use hookline_mqtt::{Properties, QoS, ReasonCode};
 
 use crate::config::DurabilityLevel;
 use crate::event::{Event, HookSet};
-use crate::record::{QueueId, Record, encode_row};
+use crate::record::{QueueId, Record, encode_record};
+use crate::trace::{Trace, TraceContext};
 use crate::value::Value;
 
 /// A boxed future: what an async method of a port returns.
@@ -60,6 +61,7 @@ pub struct Outcome {
     records: Vec<PendingRecord>,
     republish: Vec<Republish>,
     refused: Option<ReasonCode>,
+    trace: Option<Box<Trace>>,
 }
 
 /// A record that a hook has added: it becomes part of the commit of its event.
@@ -113,19 +115,37 @@ pub struct Republish {
     pub properties: Properties,
     /// Rules that have republished it in a row, this one included.
     pub hops: u8,
+    /// The span that it comes from, where the event is traced. [`Outcome::republish`] sets it.
+    pub trace: Option<Box<TraceContext>>,
 }
 
 impl Outcome {
-    /// Adds a row for the queue of an action.
+    /// Adds a row for the queue of an action, with the span that is open.
     pub fn record(&mut self, queue: QueueId, promise: Promise, row: &Value) {
         let start = self.bytes.len();
-        encode_row(&mut self.bytes, row);
+        encode_record(&mut self.bytes, self.trace.as_deref().map(Trace::current), row);
         self.records.push(PendingRecord { queue, promise, start, end: self.bytes.len() });
     }
 
     /// Adds a message.
-    pub fn republish(&mut self, republish: Republish) {
+    pub fn republish(&mut self, mut republish: Republish) {
+        republish.trace = self.trace.as_ref().map(|trace| Box::new(trace.current().clone()));
         self.republish.push(republish);
+    }
+
+    /// The event is traced from here on: what is added carries the context of the span that is open. A later hook takes the trace out.
+    pub fn begin_trace(&mut self, trace: Box<Trace>) {
+        self.trace = Some(trace);
+    }
+
+    /// The trace, where the event is traced.
+    pub fn trace(&mut self) -> Option<&mut Trace> {
+        self.trace.as_deref_mut()
+    }
+
+    /// Takes the trace out: the event is traced no more.
+    pub fn end_trace(&mut self) -> Option<Box<Trace>> {
+        self.trace.take()
     }
 
     /// Refuses what the event is about, where its hook point may. The first refusal counts.
@@ -159,6 +179,7 @@ impl Outcome {
         self.records.clear();
         self.republish.clear();
         self.refused = None;
+        self.trace = None;
     }
 }
 
@@ -217,11 +238,43 @@ pub trait QueueReader: Send + Sync {
     /// Moves a record into the dead-letter queue: there first, then out of the queue.
     fn dead_letter(&self, sequence: u64, bytes: u64, error: &str) -> Result<(), QueueError>;
 
-    /// Moves a record to the queues of other actions, which get it in place of the dead letters.
-    fn hand_over(&self, sequence: u64, bytes: u64, row: &Value, queues: &[QueueId]) -> Result<(), QueueError>;
+    /// Moves a record with its trace context to the queues of other actions, which get it in place of the dead letters.
+    fn hand_over(&self, record: &Record, queues: &[QueueId]) -> Result<(), QueueError>;
 
     /// The account of the queue.
     fn ledger(&self) -> Ledger;
+}
+
+/// Who is told what became of traced records. Called by delivery workers, so it waits for nothing.
+pub trait DeliveryTracer: Send + Sync {
+    /// A record that has a trace context is about to be delivered: the span of its delivery. `None`: nobody asks for it.
+    fn begin(&self, context: &TraceContext) -> Option<TraceContext>;
+
+    /// A record has left its queue whose delivery has begun with that span.
+    fn settled(&self, record: &Record, context: &TraceContext, delivery: &Settled<'_>);
+}
+
+/// How a record left its queue.
+#[derive(Debug, Clone, Copy)]
+pub struct Settled<'a> {
+    /// When the batch was taken up for the first time since the start, nanoseconds since the Unix epoch.
+    pub began_ns: u64,
+    /// Records of the call that settled it.
+    pub batch: usize,
+    /// Calls that it took, the last one included.
+    pub attempts: u32,
+    pub outcome: SettledAs<'a>,
+}
+
+/// Where a record went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SettledAs<'a> {
+    /// The sink has confirmed it.
+    Delivered,
+    /// The sink refuses it for good, for this reason: it is a dead letter.
+    DeadLettered(&'a str),
+    /// The sink refuses it for good, for this reason: other actions have it.
+    HandedOver(&'a str),
 }
 
 /// A record whose bytes make no sense.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::{Map, Value};
+use crate::{Map, TraceContext, Value};
 
 /// The number of a durable queue: the home of a durable session or of an action. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,6 +19,8 @@ pub struct Record {
     pub bytes: u32,
     /// The row that the rule selected.
     pub row: Value,
+    /// The span that it hands on, where its message was traced: the rule's, or that of its delivery once it is on its way.
+    pub trace: Option<Box<TraceContext>>,
 }
 
 /// A row that cannot be read back.
@@ -28,6 +30,8 @@ pub struct RowError(&'static str);
 
 /// How deep rows may nest: above any honest document, below what endangers the stack.
 const DEPTH_MAX: usize = 256;
+/// Says that a trace context stands before the row.
+const TRACED: u8 = 10;
 
 /// Appends the binary form of a row.
 pub fn encode_row(out: &mut Vec<u8>, value: &Value) {
@@ -64,6 +68,26 @@ pub fn encode_row(out: &mut Vec<u8>, value: &Value) {
                 encode_row(out, value);
             }
         }
+    }
+}
+
+/// Appends what a queue holds for an action: the row, behind the trace context where there is one.
+pub fn encode_record(out: &mut Vec<u8>, trace: Option<&TraceContext>, row: &Value) {
+    if let Some(trace) = trace {
+        out.push(TRACED);
+        trace.encode(out);
+    }
+    encode_row(out, row);
+}
+
+/// Reads back what a queue holds for an action.
+pub fn decode_record(encoded: &Bytes) -> Result<(Option<Box<TraceContext>>, Value), RowError> {
+    match encoded.split_first() {
+        Some((&TRACED, rest)) => {
+            let (trace, length) = TraceContext::decode(rest).ok_or(RowError("trace context ends too early"))?;
+            Ok((Some(Box::new(trace)), decode_row(&encoded.slice(1 + length..))?))
+        }
+        _ => Ok((None, decode_row(encoded)?)),
     }
 }
 
@@ -187,5 +211,19 @@ mod tests {
         for end in 0..encoded.len() {
             assert!(decode_row(&encoded[..end].to_vec().into()).is_err(), "cut at {end}");
         }
+    }
+
+    #[test]
+    fn a_record_comes_back_with_its_trace_context() {
+        let (trace, row) = (TraceContext::root(), Value::text("row"));
+        let mut encoded = Vec::new();
+        encode_record(&mut encoded, Some(&trace), &row);
+        assert_eq!(decode_record(&encoded.clone().into()), Ok((Some(Box::new(trace)), row.clone())));
+        for end in 0..encoded.len() {
+            assert!(decode_record(&encoded[..end].to_vec().into()).is_err(), "cut at {end}");
+        }
+        let mut plain = Vec::new();
+        encode_record(&mut plain, None, &row);
+        assert_eq!(decode_record(&plain.into()), Ok((None, row)));
     }
 }

@@ -128,6 +128,12 @@ impl Dispatcher {
             match record {
                 Ok(mut record) => {
                     last = Some(record.sequence);
+                    if let (Some(tracer), Some(trace)) = (&self.special.tracer, &mut record.trace)
+                        && let Some(delivery) = tracer.begin(trace)
+                    {
+                        // What its sink hands on is the span of the delivery.
+                        **trace = delivery;
+                    }
                     if let Some(paths) = &self.special.undefined_as_text {
                         compatible::fill(&mut record.row, paths);
                     }

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use hookline_schemas::QueueId;
 use hookline_schemas::config::Delivery as Settings;
-use hookline_schemas::ports::{Ledger, QueueReader};
+use hookline_schemas::ports::{DeliveryTracer, Ledger, QueueReader, SettledAs};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -58,7 +58,7 @@ impl ActionState {
 }
 
 /// What an action wants beside batches and attempts.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Special {
     /// The queues of other actions that get what the sink refuses for good, in place of the dead letters.
     pub fallback: Vec<QueueId>,
@@ -66,6 +66,15 @@ pub struct Special {
     pub undefined_as_text: Option<Vec<Vec<String>>>,
     /// It begins paused.
     pub paused: bool,
+    /// Who is told of traced records.
+    pub tracer: Option<Arc<dyn DeliveryTracer>>,
+}
+
+impl Special {
+    /// Where a record goes that the sink refuses for this reason.
+    fn put_away_as<'a>(&self, error: &'a str) -> SettledAs<'a> {
+        if self.fallback.is_empty() { SettledAs::DeadLettered(error) } else { SettledAs::HandedOver(error) }
+    }
 }
 
 /// What the workers and the dispatcher of an action are to do.

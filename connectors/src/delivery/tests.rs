@@ -50,7 +50,7 @@ impl QueueReader for MemoryQueue {
         let records = self.records.lock().expect("lock");
         let record = |sequence: &u64| {
             let row = Value::from_json(serde_json::json!({"clientid": key(*sequence).to_string()}));
-            Ok(Record { sequence: *sequence, hookline_id: format!("n:1:{sequence}"), bytes: 1, row })
+            Ok(Record { sequence: *sequence, hookline_id: format!("n:1:{sequence}"), bytes: 1, row, trace: None })
         };
         Ok(records.iter().filter(|sequence| **sequence >= from).take(records_max).map(record).collect())
     }
@@ -68,8 +68,8 @@ impl QueueReader for MemoryQueue {
         self.settled.lock().expect("lock").delivered += count;
     }
 
-    fn hand_over(&self, sequence: u64, _: u64, _: &Value, _: &[QueueId]) -> Result<(), QueueError> {
-        self.settled.lock().expect("lock").dead_lettered += self.take(sequence);
+    fn hand_over(&self, record: &Record, _: &[QueueId]) -> Result<(), QueueError> {
+        self.settled.lock().expect("lock").dead_lettered += self.take(record.sequence);
         Ok(())
     }
 

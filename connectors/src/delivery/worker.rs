@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use hookline_schemas::Record;
 use hookline_schemas::config::Delivery as Settings;
-use hookline_schemas::ports::{BoxFuture, QueueReader};
+use hookline_schemas::ports::{BoxFuture, QueueReader, Settled, SettledAs};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -147,8 +147,11 @@ impl Worker {
     /// Delivers records until every one is confirmed or a dead letter. `false`: the worker stops.
     async fn settle(&mut self, batch: &[Record]) -> bool {
         // Parts that are still to go, the next one last: a part that is rejected is split in halves.
-        let mut parts: Vec<&[Record]> = batch.chunks(self.sink.records_max().max(1)).rev().collect();
-        while let Some(part) = parts.last().copied() {
+        // With each, how often it was tried.
+        let mut parts: Vec<(&[Record], u32)> = batch.chunks(self.sink.records_max().max(1)).rev().map(|part| (part, 0)).collect();
+        let began_ns = now_ns();
+        while let Some((part, attempts)) = parts.last_mut() {
+            let part = *part;
             self.while_paused().await;
             if self.is_stopping() && !self.sink.has_begun() {
                 return false;
@@ -157,6 +160,8 @@ impl Worker {
                 self.connect().await;
                 continue;
             }
+            *attempts += 1;
+            let attempts = *attempts;
             let began = Instant::now();
             let delivered = limited(self.settings.attempt_timeout_secs, self.sink.deliver(part)).await;
             self.report.attempted(part.len(), began.elapsed(), delivered.is_ok());
@@ -164,17 +169,22 @@ impl Worker {
                 Ok(()) => {
                     parts.pop();
                     self.queue.delivered(part);
+                    self.trace(part, Settled { began_ns, batch: part.len(), attempts, outcome: SettledAs::Delivered });
                     self.is_well();
                 }
                 Err(Failure::Reject(error)) => match part {
                     [record] => match self.put_away(record, &error) {
-                        Ok(()) => drop(parts.pop()),
+                        Ok(()) => {
+                            let outcome = self.special.put_away_as(&error);
+                            self.trace(part, Settled { began_ns, batch: 1, attempts, outcome });
+                            parts.pop();
+                        }
                         Err(failure) => self.pause(&failure).await,
                     },
                     _ => {
                         parts.pop();
                         let (first, second) = part.split_at(part.len() / 2);
-                        parts.extend([second, first]);
+                        parts.extend([(second, attempts), (first, attempts)]);
                     }
                 },
                 Err(failure) => {
@@ -192,11 +202,21 @@ impl Worker {
             return bury(&*self.queue, self.report.name(), record.sequence, record.bytes, &record.hookline_id, error);
         }
         self.queue
-            .hand_over(record.sequence, record.bytes.into(), &record.row, &self.special.fallback)
+            .hand_over(record, &self.special.fallback)
             .map_err(|error| Failure::Retry(format!("cannot hand a record over: {error}")))?;
         let hookline_id = &record.hookline_id;
         tracing::warn!(action = self.report.name(), hookline_id, error, "record was rejected; the fallback actions have it");
         Ok(())
+    }
+
+    /// Tells of the traced ones of these records.
+    fn trace(&self, records: &[Record], settled: Settled<'_>) {
+        let Some(tracer) = &self.special.tracer else { return };
+        for record in records {
+            if let Some(context) = record.trace.as_ref().filter(|context| context.parent.is_some()) {
+                tracer.settled(record, context, &settled);
+            }
+        }
     }
 
     fn is_well(&mut self) {
@@ -229,6 +249,11 @@ impl Worker {
             _ = command.wait_for(|command| *command == Command::Stop) => {}
         }
     }
+}
+
+/// Nanoseconds since the Unix epoch.
+fn now_ns() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// A call with its deadline. What takes too long leaves the connection in doubt.

@@ -55,7 +55,7 @@ impl Lookup for HttpLookup {
             let failed = LookupError::Backend;
             let client = self.client.get_or_try_init(|| client::open(&self.connector, &self.data_dir)).await;
             let client = client.map_err(LookupError::from)?;
-            let record = Record { sequence: 0, hookline_id: String::new(), bytes: 0, row: row.clone() };
+            let record = Record { sequence: 0, hookline_id: String::new(), bytes: 0, row: row.clone(), trace: None };
             let prepared = self.request.prepare(std::slice::from_ref(&record)).map_err(LookupError::Question)?;
             let mut request = client.request(self.parameters.method.into(), prepared.url).headers(prepared.headers);
             if let Some(body) = prepared.body {

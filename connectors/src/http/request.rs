@@ -2,6 +2,7 @@
 
 use aws_lc_rs::hmac;
 use bytes::Bytes;
+use hookline_schemas::trace::TRACESTATE;
 use hookline_schemas::{Record, Template};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use reqwest::Url;
@@ -110,6 +111,13 @@ impl Request {
             }
         };
         let key = if records == 1 { first.hookline_id.clone() } else { format!("{}+{records}", first.hookline_id) };
+        // A request has one context; of an array it is the first record's.
+        if let Some(trace) = &first.trace {
+            headers.remove(TRACESTATE);
+            for (name, value) in trace.headers() {
+                headers.insert(name, header_value(name, value.as_bytes())?);
+            }
+        }
         headers.insert("idempotency-key", header_value("Idempotency-Key", key.as_bytes())?);
         if let Some((name, secret)) = &self.signature {
             headers.insert(name.clone(), sign(secret, body.as_deref().unwrap_or_default()));
@@ -205,7 +213,7 @@ mod tests {
     }
 
     fn record(number: u64, row: serde_json::Value) -> Record {
-        Record { sequence: number, hookline_id: format!("n:1:{number}"), bytes: 0, row: Value::from_json(row) }
+        Record { sequence: number, hookline_id: format!("n:1:{number}"), bytes: 0, row: Value::from_json(row), trace: None }
     }
 
     fn header<'a>(prepared: &'a Prepared, name: &str) -> Option<&'a str> {

@@ -1,6 +1,7 @@
 //! From a record to a Kafka message. Pure.
 
 use bytes::Bytes;
+use hookline_schemas::trace::is_trace_header;
 use hookline_schemas::{Record, Template, Value};
 
 use super::config::Parameters;
@@ -62,9 +63,18 @@ impl Request {
             topic: self.topic.render_text(&record.row),
             key: self.key.render(&record.row),
             value: self.value.render(&record.row),
-            headers: std::iter::once(own).chain(headers).chain(further).collect(),
+            headers: with_trace(std::iter::once(own).chain(headers).chain(further).collect(), record),
         }
     }
+}
+
+/// The headers, with the trace context of the record in place of the one that its message came with.
+fn with_trace(mut headers: Vec<(String, Bytes)>, record: &Record) -> Vec<(String, Bytes)> {
+    if let Some(trace) = &record.trace {
+        headers.retain(|(name, _)| !is_trace_header(name));
+        headers.extend(trace.headers().map(|(name, value)| (name.to_owned(), value.into())));
+    }
+    headers
 }
 
 /// A header, or one for each value of an array: user properties may come several times under one name.
@@ -89,11 +99,26 @@ mod tests {
         let request = Request::new(&serde_json::from_value(parameters).expect("valid")).expect("valid");
         let json = serde_json::json!({"clientid": "c", "site": "a", "qos": 1, "up": {"a": ["1", "2"], "b": 3}, "part": 2, "timestamp": 7});
         let row = Value::from_json(json);
-        let message = request.message(&Record { sequence: 0, hookline_id: "n:1:1".into(), bytes: 0, row });
+        let message = request.message(&Record { sequence: 0, hookline_id: "n:1:1".into(), bytes: 0, row, trace: None });
         assert_eq!((message.topic.as_str(), &message.key[..]), ("t-a", &b"c"[..]));
         assert_eq!(&message.value[..], br#"{"clientid":"c","site":"a","qos":1,"up":{"a":["1","2"],"b":3},"part":2,"timestamp":7}"#);
         let headers: Vec<(&str, &[u8])> = message.headers.iter().map(|(name, value)| (name.as_str(), &value[..])).collect();
         assert_eq!(headers, [("hookline_id", &b"n:1:1"[..]), ("qos", b"1"), ("a", b"1"), ("a", b"2"), ("b", b"3")]);
         assert_eq!((message.partition, message.timestamp), (Some(2), Some(7)));
+    }
+
+    #[test]
+    fn the_trace_context_of_a_record_takes_the_place_of_what_came_in() {
+        let parameters = serde_json::json!({"topic": "t", "headers_from": "${up}"});
+        let request = Request::new(&serde_json::from_value(parameters).expect("valid")).expect("valid");
+        let row = Value::from_json(serde_json::json!({"up": {"traceparent": "old", "Tracestate": "old", "a": "b"}}));
+        let mut record = Record { sequence: 0, hookline_id: "n:1:1".into(), bytes: 0, row, trace: None };
+        let names = |record: &Record| request.message(record).headers.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(names(&record), ["hookline_id", "traceparent", "Tracestate", "a"]);
+        let trace = hookline_schemas::TraceContext::root();
+        let traceparent = trace.traceparent();
+        record.trace = Some(Box::new(trace));
+        assert_eq!(names(&record), ["hookline_id", "a", "traceparent"]);
+        assert_eq!(request.message(&record).headers[2].1, traceparent.as_bytes());
     }
 }

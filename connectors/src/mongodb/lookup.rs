@@ -69,7 +69,7 @@ impl MongoLookup {
 impl Lookup for MongoLookup {
     fn ask<'a>(&'a self, row: &'a Value) -> BoxFuture<'a, Result<Vec<Value>, LookupError>> {
         Box::pin(async move {
-            let record = Record { sequence: 0, hookline_id: String::new(), bytes: 0, row: row.clone() };
+            let record = Record { sequence: 0, hookline_id: String::new(), bytes: 0, row: row.clone(), trace: None };
             let filter = self.filter.fill(&record, &anything).map_err(LookupError::Question)?.to_json();
             let found = self.connection().await?.find(&self.collection, &filter, self.sort.as_deref(), self.limit.into()).await;
             let found = found.map_err(LookupError::from)?;

@@ -275,7 +275,7 @@ mod tests {
     }
 
     fn record(sequence: u64, row: serde_json::Value) -> Record {
-        Record { sequence, hookline_id: format!("n:1:{sequence}"), bytes: 0, row: Value::from_json(row) }
+        Record { sequence, hookline_id: format!("n:1:{sequence}"), bytes: 0, row: Value::from_json(row), trace: None }
     }
 
     /// The operations of the records, as documents.
@@ -293,7 +293,7 @@ mod tests {
         row.insert("missing", Value::Undefined);
         row.insert("at", Value::from_json(json!({"$date": "2023-11-14T22:13:20.123Z"})));
         row.insert("list", Value::from_json(json!([1, {"ok": true}, null])));
-        let record = Record { sequence: 1, hookline_id: "n:1:1".into(), bytes: 0, row: Value::Map(row) };
+        let record = Record { sequence: 1, hookline_id: "n:1:1".into(), bytes: 0, row: Value::Map(row), trace: None };
         let binary = |bytes: &[u8]| Binary { subtype: BinarySubtype::Generic, bytes: bytes.to_vec() };
         let at = DateTime::from_millis(1_700_000_000_123);
         let expect = doc! {

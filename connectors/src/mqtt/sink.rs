@@ -3,8 +3,9 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use hookline_mqtt::{Properties, QoS, ReasonCode, Version, topic};
+use hookline_mqtt::{Properties, PropertyValue, QoS, ReasonCode, Version, topic};
 use hookline_schemas::ports::BoxFuture;
+use hookline_schemas::trace::is_trace_header;
 use hookline_schemas::{Record, Template, Value};
 
 use super::client::{FROM, Server};
@@ -57,6 +58,10 @@ impl Request {
         if version == Version::V5 {
             if let Some(Value::Map(map)) = self.user_properties.value(&record.row) {
                 map.iter().for_each(|(name, value)| push(&mut properties, name, value));
+            }
+            if let Some(trace) = &record.trace {
+                properties.retain(|property| !matches!(&property.value, PropertyValue::Pair(name, _) if is_trace_header(name)));
+                trace.headers().for_each(|(name, value)| properties.push_user(name, &value));
             }
             // The node is the first part of a record's identifier.
             let node = record.hookline_id.split(':').next().unwrap_or_default();

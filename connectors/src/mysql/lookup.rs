@@ -40,7 +40,7 @@ pub(super) fn open(connector: &Connector, question: &Question) -> Result<Arc<dyn
 impl Lookup for MysqlLookup {
     fn ask<'a>(&'a self, row: &'a Value) -> BoxFuture<'a, Result<Vec<Value>, LookupError>> {
         Box::pin(async move {
-            let record = Record { sequence: 0, hookline_id: String::new(), bytes: 0, row: row.clone() };
+            let record = Record { sequence: 0, hookline_id: String::new(), bytes: 0, row: row.clone(), trace: None };
             let values: Vec<Cell> = self.statement.bind(&record).into_iter().map(parameter).collect();
             let rows = self.idle.run(&Query { lookup: self, values }).await;
             rows.map(|rows| rows.iter().map(value).collect()).map_err(LookupError::from)

@@ -15,7 +15,7 @@ fn request(parameters: serde_json::Value) -> Result<Request, String> {
 }
 
 fn record(sequence: u64, row: serde_json::Value) -> Record {
-    Record { sequence, hookline_id: format!("n:1:{sequence:x}"), bytes: 0, row: Value::from_json(row) }
+    Record { sequence, hookline_id: format!("n:1:{sequence:x}"), bytes: 0, row: Value::from_json(row), trace: None }
 }
 
 fn arguments(parameters: serde_json::Value, record: &Record) -> Vec<Bytes> {

@@ -12,7 +12,7 @@ fn sink(folder: &std::path::Path, parameters: serde_json::Value) -> Box<dyn Sink
 }
 
 fn record(sequence: u64, row: serde_json::Value) -> Record {
-    Record { sequence, hookline_id: format!("n:1:{sequence:x}"), bytes: 1, row: Value::from_json(row) }
+    Record { sequence, hookline_id: format!("n:1:{sequence:x}"), bytes: 1, row: Value::from_json(row), trace: None }
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Dead letters: records that a sink refused for good, kept with its error until somebody replays or purges them.
 
 use bytes::Bytes;
-use hookline_schemas::record::{decode_row, encode_row};
+use hookline_schemas::record::{decode_record, encode_record};
 use hookline_schemas::{Map, QueueId, Value};
 use serde::{Deserialize, Serialize};
 
@@ -57,7 +57,7 @@ impl Letter {
     }
 
     fn shown(self, queue: QueueId, sequence: u64) -> DeadLetter {
-        DeadLetter { queue, sequence, error: self.error, at_ms: self.at_ms, row: decode_row(&self.body).ok() }
+        DeadLetter { queue, sequence, error: self.error, at_ms: self.at_ms, row: decode_record(&self.body).ok().map(|(_, row)| row) }
     }
 }
 
@@ -107,7 +107,7 @@ impl Store {
         // Two replays of one letter at a time would deliver it twice.
         let _one_at_a_time = self.letters.lock();
         let value = self.letter(queue.id(), sequence)?;
-        let Some(letter) = Letter::decode(&value).filter(|letter| decode_row(&letter.body).is_ok()) else {
+        let Some(letter) = Letter::decode(&value).filter(|letter| decode_record(&letter.body).is_ok()) else {
             return Err(Error::Refused(format!("the record of dead letter {sequence} is damaged, it can only be purged")));
         };
         if queue.when_full().is_some() {
@@ -154,12 +154,12 @@ impl Store {
     pub fn edit_dead_letter(&self, queue: &Queue, sequence: u64, patch: &Value) -> Result<DeadLetter, Error> {
         let _one_at_a_time = self.letters.lock();
         let letter = Letter::decode(&self.letter(queue.id(), sequence)?).unwrap_or_else(damaged);
-        let Ok(mut row) = decode_row(&letter.body) else {
+        let Ok((trace, mut row)) = decode_record(&letter.body) else {
             return Err(Error::Refused(format!("the record of dead letter {sequence} is damaged, it can only be purged")));
         };
         merge(&mut row, patch);
         let mut body = Vec::new();
-        encode_row(&mut body, &row);
+        encode_record(&mut body, trace.as_deref(), &row);
         let mut batch = Batch::default();
         let value = Letter::encode(letter.at_ms, &letter.error, &body);
         batch.put(keys::DEAD, keys::in_queue(queue.id(), &sequence.to_be_bytes()), value);
@@ -270,7 +270,7 @@ mod tests {
     fn numbers(queue: &Queue, count: i64) -> Batch {
         let mut batch = Batch::default();
         for number in 0..count {
-            batch.record(&[QueueTarget::plain(queue.id())], |out| encode_row(out, &Value::Int(number)));
+            batch.record(&[QueueTarget::plain(queue.id())], |out| encode_record(out, None, &Value::Int(number)));
         }
         batch
     }

@@ -60,6 +60,7 @@ pub(crate) fn decode_message(bytes: &Bytes) -> Option<Message> {
         dup: false,
         properties,
         hops,
+        trace: None,
     })
 }
 
@@ -85,6 +86,7 @@ mod tests {
             dup: false,
             properties,
             hops: 3,
+            trace: None,
         };
         let mut bytes = Vec::new();
         encode_message(&mut bytes, &message);

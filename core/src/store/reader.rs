@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hookline_schemas::ports::{BoxFuture, Ledger, QueueError, QueueReader, Unreadable};
-use hookline_schemas::record::{decode_row, encode_row};
-use hookline_schemas::{Message, QueueId, Record, Value};
+use hookline_schemas::record::{decode_record, encode_record};
+use hookline_schemas::{Message, QueueId, Record};
 use parking_lot::Mutex;
 use rocksdb::WriteBatch;
 
@@ -84,8 +84,8 @@ impl ActionQueue {
             Err(error) => return Err(error),
         };
         let bytes = body.len() as u32;
-        Ok(match decode_row(&body) {
-            Ok(row) => Ok(Record { sequence, hookline_id: self.hookline_id(position), bytes, row }),
+        Ok(match decode_record(&body) {
+            Ok((trace, row)) => Ok(Record { sequence, hookline_id: self.hookline_id(position), bytes, row, trace }),
             Err(error) => Err(Unreadable { sequence, bytes, problem: error.to_string() }),
         })
     }
@@ -147,13 +147,13 @@ impl QueueReader for ActionQueue {
         Ok(())
     }
 
-    fn hand_over(&self, sequence: u64, bytes: u64, row: &Value, queues: &[QueueId]) -> Result<(), QueueError> {
+    fn hand_over(&self, record: &Record, queues: &[QueueId]) -> Result<(), QueueError> {
         let mut batch = Batch::default();
         let targets: Vec<Target> = queues.iter().copied().map(Target::plain).collect();
-        batch.record(&targets, |out| encode_row(out, row));
+        batch.record(&targets, |out| encode_record(out, record.trace.as_deref(), &record.row));
         // There first: a crash in between hands it over again.
         self.store.commit(&mut batch).map_err(|error| QueueError(error.to_string()))?;
-        self.store.settle(&self.queue, [(sequence, bytes)], Settlement::DeadLettered);
+        self.store.settle(&self.queue, [(record.sequence, u64::from(record.bytes))], Settlement::DeadLettered);
         Ok(())
     }
 

@@ -80,6 +80,7 @@ impl Worker {
                 }
             }
             Outbox::Durable { ahead, .. } => {
+                let ahead = ahead.make();
                 if let Some(position) = position.filter(|_| resident.connection.is_some() && ahead.len() < AHEAD_MAX) {
                     ahead.push_back((position, Arc::clone(message), flags));
                 }
@@ -135,7 +136,7 @@ impl Worker {
                     None => Next::Empty,
                 };
             }
-            Outbox::Durable { queue, ahead, cache, maybe_sent_below, .. } => (queue, ahead, cache, *maybe_sent_below),
+            Outbox::Durable { queue, ahead, cache, maybe_sent_below, .. } => (queue, ahead.make(), cache, *maybe_sent_below),
         };
         let (inflight, store) = (&mut resident.session.inflight, &self.shared.store);
         let by_rank = inflight.is_by_rank();

@@ -109,6 +109,7 @@ impl Worker {
             dup: false,
             properties,
             hops: 0,
+            trace: None,
         })
     }
 

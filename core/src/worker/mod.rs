@@ -160,7 +160,7 @@ enum Outbox {
         queue: Arc<Queue>,
         state: Box<StoredState>,
         /// Messages just committed, so that they need not be read back.
-        ahead: Box<VecDeque<(crate::store::Position, Arc<Message>, u8)>>,
+        ahead: Seldom<VecDeque<(crate::store::Position, Arc<Message>, u8)>>,
         cache: Box<ChunkCache>,
         /// Messages below it may have been sent before the broker's last end.
         maybe_sent_below: u64,

@@ -102,6 +102,7 @@ impl Worker {
             dup: publish.dup,
             properties,
             hops: 0,
+            trace: None,
         };
         self.route(message, targets, publisher, Some(session));
         Ok(())
@@ -425,6 +426,7 @@ impl Worker {
                 dup: false,
                 properties: republish.properties,
                 hops,
+                trace: republish.trace,
             };
             self.internal.push_back(message);
         }

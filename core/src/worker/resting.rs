@@ -185,8 +185,13 @@ impl Worker {
             let delay_secs = will.properties.number(PropertyId::WillDelayInterval).unwrap_or(0).min(state.expiry_secs);
             self.now + Duration::from_secs(delay_secs.into()).saturating_sub(away(state))
         });
-        let outbox =
-            Outbox::Durable { queue, state: Box::new(state), ahead: Box::default(), cache: Box::<ChunkCache>::default(), maybe_sent_below };
+        let outbox = Outbox::Durable {
+            queue,
+            state: Box::new(state),
+            ahead: Seldom::default(),
+            cache: Box::<ChunkCache>::default(),
+            maybe_sent_below,
+        };
         let resident = Resident {
             session,
             connection: None,

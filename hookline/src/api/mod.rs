@@ -50,6 +50,7 @@ use tokio::task::JoinHandle;
 use crate::config::Versions;
 use crate::export::Exports;
 use crate::live::Reloads;
+use crate::telemetry::Telemetry;
 use crate::trace::Traces;
 pub(crate) use access::Clients;
 pub(crate) use actions::is_paused;
@@ -66,6 +67,7 @@ use history::History;
 pub(crate) use login::{FIRST, Logins, NewPerson, PersonInfo, check, check_person};
 pub(crate) use monitor::Page;
 pub(crate) use network::open_tls;
+pub(crate) use prometheus::{Family, Labels, Samples, families};
 pub(crate) use publish::Publisher;
 pub(crate) use running::Running;
 
@@ -100,6 +102,7 @@ pub(crate) struct Parts {
     pub(crate) logins: Arc<Logins>,
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) traces: Arc<Traces>,
+    pub(crate) telemetry: Arc<Telemetry>,
     /// The file of the configuration, where there is one.
     pub(crate) versions: Option<Versions>,
 }
@@ -116,6 +119,7 @@ struct Shared {
     publisher: Arc<Publisher>,
     traces: Arc<Traces>,
     exports: Arc<Exports>,
+    telemetry: Arc<Telemetry>,
     history: Arc<History>,
     configs: Option<Arc<Configs>>,
     /// Held by what reads or writes the whole store: one at a time.
@@ -131,7 +135,7 @@ impl Api {
             tracing::warn!(problem, "commands (hookline ctl, hookline store, hookline dlq) cannot reach this broker: it has no socket");
         });
         let stopping = Arc::new(AtomicBool::new(false));
-        let Parts { store, running, reloads, clients, observer, logins, publisher, traces, versions } = parts;
+        let Parts { store, running, reloads, clients, observer, logins, publisher, traces, telemetry, versions } = parts;
         let configs = versions.map(|versions| Arc::new(Configs::new(versions, reloads.clone())));
         let (whole_store, stopped_by) = (Arc::default(), Arc::clone(&stopping));
         let (stop, history) = (watch::Sender::new(false), Arc::<History>::default());
@@ -146,6 +150,7 @@ impl Api {
             publisher,
             traces,
             exports: Arc::new(Exports::open(data_dir)),
+            telemetry,
             history,
             configs,
             whole_store,

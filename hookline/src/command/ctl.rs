@@ -280,6 +280,9 @@ pub(super) fn print_changes(changes: &Changes) {
     {
         println!("{what:10} {}", if names.is_empty() { "as they were".to_owned() } else { names.join(", ") });
     }
+    if changes.telemetry {
+        println!("{:10} changed", "telemetry");
+    }
     if !changes.restart.is_empty() {
         println!("{:10} needed for {}", "restart", changes.restart.join(", "));
     }

@@ -9,6 +9,8 @@ use serde_json::Value;
 const SCHEME: &str = "file://";
 /// The settings that may be in files, by the ends of their names.
 const SECRET: [&str; 5] = ["password", "secret", "token", "url", "private_key"];
+/// A table whose values may all be in files.
+const SECRET_TABLE: &str = "telemetry.headers.";
 /// No secret is longer, bytes.
 const BYTES_MAX: usize = 64 << 10;
 
@@ -32,7 +34,7 @@ impl Secrets {
             Value::Object(table) => {
                 for (name, value) in table {
                     let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                    let is_secret = SECRET.iter().any(|end| name.ends_with(end));
+                    let is_secret = SECRET.iter().any(|end| name.ends_with(end)) || path.starts_with(SECRET_TABLE);
                     match value.as_str().and_then(|text| text.strip_prefix(SCHEME)).filter(|_| is_secret) {
                         Some(file) => {
                             let file = PathBuf::from(file);

@@ -304,6 +304,7 @@ impl TryFrom<Retained> for Message {
             dup: false,
             properties,
             hops: 0,
+            trace: None,
         })
     }
 }

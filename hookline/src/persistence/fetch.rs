@@ -347,6 +347,7 @@ impl Part {
             dup: false,
             properties,
             hops: 0,
+            trace: None,
         })
     }
 }

@@ -138,6 +138,7 @@ impl Publish {
             retain,
             properties: self.properties(row)?,
             hops: hops.saturating_add(1),
+            trace: None,
         })
     }
 

@@ -94,7 +94,7 @@ impl Engine {
 
     /// What one rule has done so far; `None`: it does not run.
     pub fn stats_of(&self, rule: &str) -> Option<RuleStats> {
-        self.plan.load().rules.iter().find(|other| other.name == rule).map(|rule| rule.stats())
+        self.plan.load().rules.iter().find(|other| *other.name == *rule).map(|rule| rule.stats())
     }
 
     /// Keeps what is to go on after a restart: when nothing comes any more.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hookline_schemas::config::{ConditionalAction, Rule as Settings, RuleAction};
 use hookline_schemas::ports::{Outcome, Promise, StateStore};
+use hookline_schemas::trace::RuleResult;
 use hookline_schemas::{QueueId, Value};
 use parking_lot::Mutex;
 
@@ -20,7 +21,7 @@ use crate::window::{Window, WindowError, WindowLimits, WindowStats};
 /// A rule, compiled.
 #[derive(Debug)]
 pub(super) struct Rule {
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
     pub(super) statement: Statement,
     /// What it was made of: the settings, and the queues that they name.
     made_of: (String, Vec<Option<(QueueId, Promise)>>),
@@ -108,7 +109,7 @@ fn ingredients(settings: &Settings, targets: &Targets) -> (String, Vec<Option<(Q
 impl Rule {
     /// Whether it would be made the same of that.
     pub(super) fn is_as(&self, name: &str, settings: &Settings, targets: &Targets) -> bool {
-        self.name == name && self.made_of == ingredients(settings, targets)
+        *self.name == *name && self.made_of == ingredients(settings, targets)
     }
 
     pub(super) fn new(
@@ -148,7 +149,7 @@ impl Rule {
             RuleWindow { window: Mutex::new(window), state, key, kept_ms: AtomicU64::new(0) }
         });
         let made_of = ingredients(settings, targets);
-        Ok(Rule { name: name.to_owned(), statement, made_of, actions, window, counters: Counters::default(), failures: Mutex::default() })
+        Ok(Rule { name: name.into(), statement, made_of, actions, window, counters: Counters::default(), failures: Mutex::default() })
     }
 
     pub(super) fn has_window(&self) -> bool {
@@ -156,24 +157,43 @@ impl Rule {
     }
 
     pub(super) fn run(&self, context: &Context<'_>, now_ms: u64, hops: u8, outcome: &mut Outcome) {
+        if let Some(trace) = outcome.trace() {
+            trace.enter_rule();
+        }
+        let result = self.evaluate(context, now_ms, hops, outcome);
+        if let Some(trace) = outcome.trace() {
+            trace.leave_rule(&self.name, result.unwrap_or_else(|error| RuleResult::Failed(error.problem)));
+        }
+    }
+
+    fn evaluate(&self, context: &Context<'_>, now_ms: u64, hops: u8, outcome: &mut Outcome) -> Result<RuleResult, EvalError> {
         count(&self.counters.matched);
         if let Some(window) = &self.window {
             let mut window = window.window.lock();
             let before = window.stats().filtered;
             return match window.push(now_ms, context) {
-                Ok(()) if window.stats().filtered > before => count(&self.counters.no_result),
-                Ok(()) => count(&self.counters.passed),
-                Err(error) => self.failed(&error, now_ms, || context.row()),
+                Ok(()) if window.stats().filtered > before => Ok(self.has_no_result()),
+                Ok(()) => {
+                    count(&self.counters.passed);
+                    Ok(RuleResult::Window)
+                }
+                Err(error) => Err(self.failed(error, now_ms, || context.row())),
             };
         }
         match self.statement.run(context) {
-            Ok(rows) if rows.as_slice().is_empty() => count(&self.counters.no_result),
+            Ok(rows) if rows.as_slice().is_empty() => Ok(self.has_no_result()),
             Ok(rows) => {
                 count(&self.counters.passed);
                 self.give(&rows, now_ms, hops, outcome);
+                Ok(RuleResult::Rows(rows.as_slice().len()))
             }
-            Err(error) => self.failed(&error, now_ms, || context.row()),
+            Err(error) => Err(self.failed(error, now_ms, || context.row())),
         }
+    }
+
+    fn has_no_result(&self) -> RuleResult {
+        count(&self.counters.no_result);
+        RuleResult::NoResult
     }
 
     /// Gives the rows of windows that have closed to the actions.
@@ -185,7 +205,7 @@ impl Rule {
             (rows, window.take_error())
         };
         if let Some(error) = error {
-            self.failed(&error, now_ms, || Value::Undefined);
+            self.failed(error, now_ms, || Value::Undefined);
         }
         self.give(&Rows::Many(rows), now_ms, 0, outcome);
         if now_ms.saturating_sub(own.kept_ms.load(Ordering::Relaxed)) >= KEEP_INTERVAL_MS {
@@ -199,7 +219,7 @@ impl Rule {
         let Some(RuleWindow { window, state: Some(state), key, .. }) = &self.window else { return };
         let bytes = window.lock().to_bytes();
         if let Err(error) = state.keep(key, Some(&bytes)) {
-            tracing::error!(rule = self.name, %error, "the windows of a rule cannot be kept");
+            tracing::error!(rule = &*self.name, %error, "the windows of a rule cannot be kept");
         }
     }
 
@@ -222,16 +242,17 @@ impl Rule {
         }
     }
 
-    fn failed(&self, error: &EvalError, now_ms: u64, event: impl FnOnce() -> Value) {
+    fn failed(&self, error: EvalError, now_ms: u64, event: impl FnOnce() -> Value) -> EvalError {
         count(&self.counters.exception);
-        self.remember(error, now_ms, event);
+        self.remember(&error, now_ms, event);
+        error
     }
 
     fn remember(&self, error: &EvalError, now_ms: u64, event: impl FnOnce() -> Value) {
         let failed = self.counters.exception.load(Ordering::Relaxed) + self.counters.actions_failed.load(Ordering::Relaxed);
         // The first, and then ever more rarely: a bad device must not fill the log.
         if failed.is_power_of_two() {
-            tracing::warn!(rule = self.name, %error, failed, "rule failed");
+            tracing::warn!(rule = &*self.name, %error, failed, "rule failed");
         }
         let Some(mut failures) = self.failures.try_lock() else { return };
         // A flood of failures costs no more than one look a second.
@@ -249,7 +270,7 @@ impl Rule {
     pub(super) fn stats(&self) -> RuleStats {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         RuleStats {
-            rule: self.name.clone(),
+            rule: self.name.to_string(),
             matched: load(&self.counters.matched),
             passed: load(&self.counters.passed),
             no_result: load(&self.counters.no_result),

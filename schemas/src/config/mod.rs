@@ -10,6 +10,7 @@ mod recorder;
 mod routing;
 mod schema;
 mod store;
+mod telemetry;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -33,6 +34,7 @@ pub use recorder::Recorder;
 pub use routing::{AutoSubscribe, Ban, Delayed, Rewrite, RewriteAction, Scram, SlowSubscribers, Sys};
 pub use schema::{Check, FailureAction, FailureLog, Operation, PayloadCodec, Schema, SchemaKind, Strategy, Transformation, Validation};
 pub use store::{DurabilityLevel, Store};
+pub use telemetry::{Telemetry, TelemetryTls};
 
 /// The whole configuration.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -76,6 +78,8 @@ pub struct Config {
     pub store: Store,
     /// What is recorded of messages and events, for trying rules on it.
     pub recorder: Recorder,
+    /// Traces, metrics and logs for an OpenTelemetry collector.
+    pub telemetry: Telemetry,
     /// Connections to outside systems, by name. `type` says which; `hookline check` lists the settings of a type.
     pub connectors: BTreeMap<String, Connector>,
     /// What to write into an outside system, by name.

@@ -2,6 +2,7 @@
 
 mod backends;
 mod broker;
+mod collector;
 mod files;
 mod machine;
 mod ports;
@@ -138,6 +139,7 @@ fn look(config: &Config, secrets: &Secrets, timeout: u64, certificate_days: u32,
     findings.extend(files::certificates(config, certificate_days));
     findings.extend(files::permissions(config, secrets));
     findings.extend(backends::ask(config, running.as_ref(), timeout)?);
+    findings.extend(collector::ask(config, timeout)?);
     if let Some(running) = &running {
         findings.extend(running.look());
     }
