@@ -78,8 +78,8 @@ connector = "away"
 parameters = { topic = "t" }
 "##;
 
-/// The queue of the session that is away takes all of a run.
-const UNBOUNDED: &str = "[mqtt]\ndurable_queue_max = 1000000000\ndurable_queue_bytes_max = 1000000000000\n";
+/// The queue of the session that is away takes all of a run, and a client as many subscriptions as it is to hold.
+const UNBOUNDED: &str = "[mqtt]\nsubscriptions_max = 1000000\ndurable_queue_max = 1000000000\ndurable_queue_bytes_max = 1000000000000\n";
 
 impl Setup {
     /// The configuration file; none for the built-in one.
