@@ -43,7 +43,10 @@ fn every_task_has_its_figures() {
     // A broker that has had load has memory to use again, and connections may then cost it none.
     let folder = tempfile::tempdir().expect("a folder");
     let fresh = Broker::start(folder.path(), "");
-    is_positive(&bench(&fresh, &["idle", "--connections", "3000"]), "memory_bytes_each");
+    let idle = bench(&fresh, &["idle", "--connections", "3000"]);
+    is_positive(&idle, "memory_bytes_each");
+    // With huge pages it is above 3000.
+    assert!(idle["memory_bytes_each"].as_f64().is_some_and(|bytes| bytes < 2500.0), "{idle}");
 }
 
 #[test]

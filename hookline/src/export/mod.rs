@@ -1,7 +1,8 @@
-//! Exports: files that hold what an operator has set up, to be carried to another broker. What is in one, `archive` knows; the files lie in a folder of
+//! Exports: files that hold what an operator has set up, to be carried to another broker. What is in one, `entry` knows, and how it lies there, `archive`; the files lie in a folder of
 //! the data folder, for the broker's user only, because there are secrets in them.
 
 mod archive;
+mod entry;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -13,7 +14,8 @@ use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
-pub(crate) use archive::{Ban, Entry, Manifest, Part, Paused, Permission, Person, Refused, Retained, User, Writer, read};
+pub(crate) use archive::{Manifest, Refused, Writer, read};
+pub(crate) use entry::{Ban, Entry, Part, Paused, Permission, Person, Retained, User};
 
 /// The folder in the data folder.
 const FOLDER: &str = "exports";
