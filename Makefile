@@ -59,6 +59,9 @@ simulate: build  ## Run simulations of the broker with ever new seeds, until one
 
 bench: build     ## Measure beside mosquitto, rumqttd and rmqttd (ROUNDS, 3, each), and how cost grows; half an hour
 	@peers=$$(./setup bench | tail -n 1); \
+	trap "integration-tests/services down" EXIT; \
+	integration-tests/services start kafka; \
+	eval "$$(integration-tests/services env)"; \
 	PATH="$$peers:$$PATH" $(TARGET)/release/hookline-bench compare --rounds $(or $(ROUNDS),3); \
 	$(TARGET)/release/hookline-bench memory; \
 	$(TARGET)/release/hookline-bench growth | tee $(TARGET)/growth.csv; \

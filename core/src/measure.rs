@@ -11,7 +11,7 @@ use hookline_schemas::config::{DurabilityLevel, Store as Settings};
 use crate::router::{Address, RouteCache, Router, Subscriber};
 use crate::session::{Entry, Inflight};
 use crate::slab::Key;
-use crate::store::{Batch, Opened, Queue, QueueKind, QueueTarget, Rank, Settlement, Store, encode_message};
+use crate::store::{Batch, Opened, Queue, QueueKind, QueueTarget, Rank, Settlement, Store};
 
 /// A router with subscriptions, one for each topic.
 #[derive(Debug)]
@@ -122,7 +122,7 @@ impl Commits {
     pub fn turn(&mut self, messages: u64) -> Result<(), crate::store::Error> {
         for _ in 0..messages {
             let target = QueueTarget { queue: self.queue.id(), flags: 1, rank: Rank::NONE };
-            self.batch.record(&[target], |out| encode_message(out, &self.message));
+            self.batch.message(&[target], &self.message);
         }
         self.store.commit(&mut self.batch)?;
         let settled = (self.next..self.next + messages).map(|sequence| (sequence, 64));

@@ -14,6 +14,12 @@ pub(crate) struct SlowDelivery {
     pub(crate) at_ms: u64,
 }
 
+impl SlowDelivery {
+    fn is_remembered(&self, now_ms: u64, settings: &Settings) -> bool {
+        now_ms.saturating_sub(self.at_ms) < settings.expire_secs.saturating_mul(1000)
+    }
+}
+
 /// The slowest deliveries, slowest first.
 #[derive(Debug, Default)]
 pub(crate) struct Slow(Vec<SlowDelivery>);
@@ -21,11 +27,17 @@ pub(crate) struct Slow(Vec<SlowDelivery>);
 impl Slow {
     /// Looks at a delivery that took `latency_ms`, which is above the threshold.
     pub(crate) fn note(&mut self, seen: SlowDelivery, settings: &Settings) {
-        self.forget(seen.at_ms, settings);
         match self.0.iter_mut().find(|other| other.client_id == seen.client_id && other.topic == seen.topic) {
-            Some(known) if known.latency_ms >= seen.latency_ms => known.at_ms = seen.at_ms,
+            // Where many are slow they mostly are of one subscriber: no more than this is done for each.
+            Some(known) if known.latency_ms >= seen.latency_ms && known.is_remembered(seen.at_ms, settings) => {
+                known.at_ms = seen.at_ms;
+                return;
+            }
             Some(known) => *known = seen,
-            None => self.0.push(seen),
+            None => {
+                self.forget(seen.at_ms, settings);
+                self.0.push(seen);
+            }
         }
         self.0.sort_by_key(|delivery| std::cmp::Reverse(delivery.latency_ms));
         self.0.truncate(settings.count_max);
@@ -43,7 +55,7 @@ impl Slow {
     }
 
     fn forget(&mut self, now_ms: u64, settings: &Settings) {
-        self.0.retain(|delivery| now_ms.saturating_sub(delivery.at_ms) < settings.expire_secs.saturating_mul(1000));
+        self.0.retain(|delivery| delivery.is_remembered(now_ms, settings));
     }
 }
 

@@ -18,7 +18,7 @@ use super::{NoAnswer, Observer};
 use crate::clock;
 use crate::router::effective_qos;
 use crate::session::{Held, decode_subscription};
-use crate::store::{Batch, ChunkCache, DelayedKey, Error, Store};
+use crate::store::{Batch, ChunkCache, DelayedKey, Error, Slot, Store};
 use crate::worker::{Waiting, describe_subscription, time};
 
 /// How long the making of a page may take.
@@ -409,14 +409,15 @@ impl Observer {
                 if messages.len() > limit || bytes > PAYLOADS_MAX || Instant::now() > deadline {
                     break;
                 }
-                if queue.position(sequence).is_none() || queue.is_released(sequence) || gone.contains(&sequence) {
-                    continue;
-                }
+                let at = match queue.look(sequence) {
+                    Slot::Waits(position) if !gone.contains(&sequence) => position,
+                    _ => continue,
+                };
                 passed += 1;
                 if passed <= skip {
                     continue;
                 }
-                if let Some(stored) = store.message(&queue, sequence, &mut cache)? {
+                if let Some(stored) = store.message(queue.id(), at, &mut cache)? {
                     bytes += stored.message.payload.len();
                     let qos = effective_qos(stored.message.qos, stored.flags);
                     messages.push((Arc::new(stored.message), qos, None));

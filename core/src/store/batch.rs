@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use hookline_schemas::QueueId;
 use hookline_schemas::ports::PendingRecord;
+use hookline_schemas::{Message, QueueId};
 
 use super::chunk::{ChunkBuilder, Target};
 use super::keys;
+use super::message::{Origin, encode_from};
 use super::queue::{Queue, QueueKind};
 use super::retained::Kept;
 
@@ -20,7 +21,13 @@ pub struct Batch {
     pub(super) cursors: Vec<Arc<Queue>>,
     /// Records whose queue and sequence the commit is to tell.
     pub(super) watched: Vec<RecordHandle>,
+    /// Chunks of earlier commits, empty: their memory is used again.
+    spare: Vec<ChunkBuilder>,
+    origin: Origin,
 }
+
+/// Chunks that are kept for the next commit.
+const SPARE_MAX: usize = 4;
 
 /// A record of a batch, before its position is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,10 +72,18 @@ impl Batch {
         }
     }
 
+    /// Adds a message for the sessions of `targets`.
+    pub(crate) fn message(&mut self, targets: &[Target], message: &Message) -> RecordHandle {
+        let mut origin = std::mem::take(&mut self.origin);
+        let record = self.record(targets, |out| encode_from(out, message, &mut origin));
+        self.origin = origin;
+        record
+    }
+
     /// Adds a record for `targets`; `write` appends its body.
     pub(crate) fn record(&mut self, targets: &[Target], write: impl FnOnce(&mut Vec<u8>)) -> RecordHandle {
         if self.chunks.last().is_none_or(|chunk| chunk.is_full() || !chunk.fits(targets.len())) {
-            self.chunks.push(ChunkBuilder::default());
+            self.chunks.push(self.spare.pop().unwrap_or_default());
         }
         let index = self.chunks.len() - 1;
         let ordinal = self.chunks[index].push(targets, write);
@@ -150,7 +165,11 @@ impl Batch {
     pub(super) fn clear(&mut self) {
         self.watched.clear();
         self.cursors.clear();
-        self.chunks.clear();
+        for mut chunk in self.chunks.drain(..) {
+            if self.spare.len() < SPARE_MAX && chunk.clear() {
+                self.spare.push(chunk);
+            }
+        }
         self.changes.clear();
         self.removed.clear();
     }

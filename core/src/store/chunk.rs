@@ -85,6 +85,19 @@ impl ChunkBuilder {
         self.bodies.len() >= CHUNK_BYTES || self.records.len() >= RECORDS_MAX || self.entries.len() >= 1 << 20
     }
 
+    /// Empties it, so that its memory can be used again; `false` where it has too much.
+    pub(super) fn clear(&mut self) -> bool {
+        let ChunkBuilder { bodies, records, set_ends, entries, has_ranks, queues, queue_index } = self;
+        bodies.clear();
+        records.clear();
+        set_ends.clear();
+        entries.clear();
+        *has_ranks = false;
+        queues.clear();
+        queue_index.clear();
+        bodies.capacity() <= 4 * CHUNK_BYTES && entries.capacity() <= RECORDS_MAX && queue_index.capacity() <= RECORDS_MAX
+    }
+
     /// Adds a record whose body `write` appends; its ordinal. `targets` are at most 65,535 distinct queues in a chunk:
     /// `false` from `fits` says that a new chunk is needed.
     pub(super) fn push(&mut self, targets: &[Target], write: impl FnOnce(&mut Vec<u8>)) -> u16 {
@@ -271,8 +284,13 @@ impl Chunk {
         self.targets(ordinal).find(|entry| self.queue(entry.queue.into()).0 == queue).map(|entry| entry.flags)
     }
 
-    /// The body of a record; it shares the chunk's memory.
-    pub(super) fn body(&self, ordinal: u16) -> Option<Bytes> {
+    /// What bodies are slices of.
+    pub(super) fn memory(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The body of a record.
+    pub(super) fn body(&self, ordinal: u16) -> Option<&[u8]> {
         let ordinal = usize::from(ordinal);
         if ordinal >= self.records {
             return None;
@@ -280,7 +298,7 @@ impl Chunk {
         let end_of = |ordinal: usize| self.u32(self.records_at() + 6 * ordinal) as usize;
         let bodies = self.bytes.len() - end_of(self.records - 1);
         let start = if ordinal == 0 { 0 } else { end_of(ordinal - 1) };
-        Some(self.bytes.slice(bodies + start..bodies + end_of(ordinal)))
+        self.bytes.get(bodies + start..bodies + end_of(ordinal))
     }
 
     fn queue(&self, index: usize) -> (QueueId, u64) {
@@ -338,7 +356,7 @@ mod tests {
         let ranks = |ordinal| chunk.ranks(ordinal).collect::<Vec<_>>();
         assert_eq!([ranks(0), ranks(1), ranks(2)], [vec![(0, Rank::NONE)], vec![(0, high)], vec![(1, Rank::NONE), (0, middle)]]);
         assert_eq!((chunk.flags(2, QueueId(9)), chunk.flags(2, QueueId(7))), (Some(3), Some(2)));
-        assert_eq!(chunk.body(1).as_deref(), Some(&b"high"[..]));
+        assert_eq!(chunk.body(1), Some(&b"high"[..]));
         assert_eq!(chunk.directory(), {
             let mut directory = DirectoryBuilder::new(true);
             directory.record(3, Some([(0, Rank::NONE)].into_iter()));
@@ -359,9 +377,9 @@ mod tests {
         let chunk = Chunk::parse(bytes.clone()).expect("valid");
         assert_eq!(chunk.len(), 3);
         assert_eq!(chunk.queues().collect::<Vec<_>>(), [(QueueId(7), 40), (QueueId(9), 50)]);
-        assert_eq!(chunk.body(0).as_deref(), Some(&b"one"[..]));
-        assert_eq!(chunk.body(1).as_deref(), Some(&b"two"[..]));
-        assert_eq!(chunk.body(2).as_deref(), Some(&b""[..]));
+        assert_eq!(chunk.body(0), Some(&b"one"[..]));
+        assert_eq!(chunk.body(1), Some(&b"two"[..]));
+        assert_eq!(chunk.body(2), Some(&b""[..]));
         assert_eq!(chunk.body(3), None);
         assert_eq!(chunk.flags(2, QueueId(7)), Some(2));
         assert_eq!(chunk.flags(1, QueueId(9)), None);

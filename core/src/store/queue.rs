@@ -56,6 +56,19 @@ pub(super) struct Restored {
 /// How many of them are remembered: those whose own delivery may still be under way.
 const GIVEN_MAX: usize = 4096;
 
+/// What a queue has at a sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Slot {
+    /// Nothing yet.
+    Ahead,
+    /// A record that is settled.
+    Settled,
+    /// A record whose receiver has answered PUBREC.
+    Released,
+    /// A record that waits there.
+    Waits(Position),
+}
+
 /// What became of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Settlement {
@@ -222,9 +235,15 @@ impl Queue {
         state.ledger.dropped += 1;
     }
 
-    /// Whether the receiver of this record has answered PUBREC.
-    pub(crate) fn is_released(&self, sequence: u64) -> bool {
-        self.state.lock().released.contains(&sequence)
+    /// What there is at a sequence.
+    pub(crate) fn look(&self, sequence: u64) -> Slot {
+        let state = self.state.lock();
+        match state.places.get(sequence) {
+            Some(_) if state.released.contains(&sequence) => Slot::Released,
+            Some(position) => Slot::Waits(position),
+            None if sequence >= state.places.next() => Slot::Ahead,
+            None => Slot::Settled,
+        }
     }
 
     /// Remembers a PUBREC.

@@ -12,25 +12,36 @@ use rocksdb::WriteBatch;
 use super::chunk::{Chunk, Position, Target};
 use super::database::family;
 use super::dead_letter::Letter;
+use super::message::{Familiar, decode_familiar};
 use super::queue::{Queue, Settlement};
-use super::{Batch, Error, Store, decode_message, keys};
+use super::{Batch, Error, Store, keys};
 
 /// The chunk that was read last: the next record is mostly in it, too.
 #[derive(Debug, Default)]
-pub(crate) struct ChunkCache(Option<(u64, Chunk)>);
+pub(crate) struct ChunkCache {
+    chunk: Option<(u64, Chunk)>,
+    familiar: Familiar,
+}
 
 impl Store {
+    /// The chunk with that number.
+    fn chunk<'a>(&self, number: u64, kept: &'a mut Option<(u64, Chunk)>) -> Result<&'a Chunk, Error> {
+        let known = kept.take_if(|(known, _)| *known == number);
+        let chunk = match known {
+            Some((_, chunk)) => chunk,
+            None => {
+                let damaged = |problem| Error::Damaged { chunk: number, problem };
+                let bytes = self.db.value(keys::CHUNK, number.to_be_bytes())?;
+                Chunk::parse(bytes.ok_or(damaged("it is missing"))?.into()).map_err(damaged)?
+            }
+        };
+        Ok(&kept.insert((number, chunk)).1)
+    }
+
     /// The bytes of a record. They share the chunk's memory.
     fn body(&self, position: Position, cache: &mut ChunkCache) -> Result<Bytes, Error> {
-        let number = position.chunk();
-        let damaged = |problem| Error::Damaged { chunk: number, problem };
-        if cache.0.as_ref().is_none_or(|(cached, _)| *cached != number) {
-            let bytes = self.db.value(keys::CHUNK, number.to_be_bytes())?;
-            let chunk = Chunk::parse(bytes.ok_or(damaged("it is missing"))?.into()).map_err(damaged)?;
-            cache.0 = Some((number, chunk));
-        }
-        let body = cache.0.as_ref().and_then(|(_, chunk)| chunk.body(position.ordinal()));
-        body.ok_or(damaged("it has fewer records"))
+        let chunk = self.chunk(position.chunk(), &mut cache.chunk)?;
+        chunk.body(position.ordinal()).map(|body| chunk.memory().slice_ref(body)).ok_or(too_few(position))
     }
 
     /// What a record takes in the store, bytes; 0 where it cannot be read.
@@ -39,15 +50,23 @@ impl Store {
         position.and_then(|position| self.body(position, &mut ChunkCache::default()).ok()).map_or(0, |body| body.len() as u64)
     }
 
-    /// A message of a session's queue. `None`: it is settled, or not durable yet.
-    pub(crate) fn message(&self, queue: &Queue, sequence: u64, cache: &mut ChunkCache) -> Result<Option<StoredMessage>, Error> {
-        let Some(position) = queue.position(sequence).filter(|position| self.is_visible(*position)) else { return Ok(None) };
-        let body = self.body(position, cache)?;
-        let flags = cache.0.as_ref().and_then(|(_, chunk)| chunk.flags(position.ordinal(), queue.id())).unwrap_or_default();
+    /// A message of a session's queue, by where it lies. `None`: it is not durable yet.
+    pub(crate) fn message(&self, queue: QueueId, position: Position, cache: &mut ChunkCache) -> Result<Option<StoredMessage>, Error> {
+        if !self.is_visible(position) {
+            return Ok(None);
+        }
+        let ChunkCache { chunk, familiar } = cache;
+        let chunk = self.chunk(position.chunk(), chunk)?;
+        let body = chunk.body(position.ordinal()).ok_or(too_few(position))?;
+        let flags = chunk.flags(position.ordinal(), queue).unwrap_or_default();
         let damaged = Error::Damaged { chunk: position.chunk(), problem: "a message cannot be decoded" };
-        let message = decode_message(&body).ok_or(damaged)?;
+        let message = decode_familiar(body, chunk.memory(), familiar).ok_or(damaged)?;
         Ok(Some(StoredMessage { message, bytes: body.len() as u64, flags }))
     }
+}
+
+fn too_few(position: Position) -> Error {
+    Error::Damaged { chunk: position.chunk(), problem: "it has fewer records" }
 }
 
 /// A message of a session's queue, as the store has it.

@@ -136,7 +136,7 @@ impl Worker {
                 expiry_secs: client.session_expiry_secs,
             };
             self.batch.put_session(&client.client_id, state.encode(client, mounted_will(new).as_ref()));
-            Outbox::Durable { queue, state: Box::new(state), ahead: Seldom::default(), cache: Box::default(), maybe_sent_below: 0 }
+            Outbox::Durable { queue, state: Box::new(state), ahead: Seldom::default(), cache: Seldom::default(), maybe_sent_below: 0 }
         } else {
             Outbox::Memory(Mqueue::default())
         };

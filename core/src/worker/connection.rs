@@ -385,6 +385,7 @@ impl Worker {
                 connection.input = input;
             }
         }
+        self.refill();
     }
 
     /// Takes what came behind the CONNECT, and what the transport may have of it.

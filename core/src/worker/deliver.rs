@@ -17,7 +17,7 @@ use crate::metrics::Counters;
 use crate::router::{Lease, Member, Target, effective_qos, flags};
 use crate::session::{Entry, Overdue, Waiting};
 use crate::slab::Key;
-use crate::store::{Position, Settlement, encoded_len};
+use crate::store::{Position, Settlement, Slot, encoded_len};
 
 /// Messages that a durable session remembers, so that they need not be read back from the store.
 const AHEAD_MAX: usize = 256;
@@ -143,14 +143,16 @@ impl Worker {
         let Some(sequence) = inflight.choose(|reached| queue.turn(reached, |position| store.is_visible(position))) else {
             return Next::Empty;
         };
-        if sequence >= queue.next() {
-            ahead.clear();
-            return Next::Empty;
-        }
-        let Some(position) = queue.position(sequence) else { return Next::Skip };
-        if queue.is_released(sequence) {
-            return Next::Released;
-        }
+        let position = match queue.look(sequence) {
+            Slot::Ahead => {
+                ahead.clear();
+                cache.clear();
+                return Next::Empty;
+            }
+            Slot::Settled => return Next::Skip,
+            Slot::Released => return Next::Released,
+            Slot::Waits(position) => position,
+        };
         // By rank, what lies before it may still have its turn.
         while !by_rank && ahead.front().is_some_and(|(other, ..)| *other < position) {
             ahead.pop_front();
@@ -167,7 +169,7 @@ impl Worker {
             }
             return Next::Message(ready);
         }
-        match self.shared.store.message(queue, sequence, cache) {
+        match self.shared.store.message(queue.id(), position, cache.make()) {
             Ok(Some(stored)) => {
                 let message = Arc::new(stored.message);
                 Next::Message(Ready { message, flags: stored.flags, bytes: stored.bytes, dup, identifiers: None, lease: None })

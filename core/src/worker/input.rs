@@ -20,6 +20,10 @@ use crate::store::Settlement;
 impl Worker {
     /// Handles one packet of an established connection.
     pub(super) fn handle_packet(&mut self, key: Key, packet: Packet<'_>) -> Result<(), DecodeError> {
+        // An acknowledgement makes room for others to go: mostly several come together.
+        if !matches!(packet, Packet::Ack(_)) {
+            self.refill();
+        }
         match packet {
             Packet::Publish(publish) => self.on_publish(key, &publish),
             Packet::Ack(ack) => {
@@ -70,7 +74,14 @@ impl Worker {
         Counters::count(&self.counters.acked);
         self.note_latency(session, &message);
         self.tell_acked(session, &message, QoS::AtLeastOnce);
-        self.pump(session);
+        self.acknowledged = Some(session);
+    }
+
+    /// Sends what the acknowledgements have made room for that were read last.
+    pub(super) fn refill(&mut self) {
+        if let Some(session) = self.acknowledged.take() {
+            self.pump(session);
+        }
     }
 
     fn on_pubrec(&mut self, key: Key, session: Key, ack: &Ack) {
@@ -78,7 +89,7 @@ impl Worker {
         if ack.reason.is_error() {
             if let Some((sequence, bytes)) = resident.session.inflight.complete(ack.packet_id) {
                 self.settle(session, sequence, bytes);
-                self.pump(session);
+                self.acknowledged = Some(session);
             }
             return;
         }
@@ -115,7 +126,7 @@ impl Worker {
         match resident.session.inflight.complete(ack.packet_id) {
             Some((sequence, bytes)) => {
                 self.settle(session, sequence, bytes);
-                self.pump(session);
+                self.acknowledged = Some(session);
             }
             None => Counters::count(&self.counters.pubcomp_missed),
         }

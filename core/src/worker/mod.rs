@@ -161,7 +161,7 @@ enum Outbox {
         state: Box<StoredState>,
         /// Messages just committed, so that they need not be read back.
         ahead: Seldom<VecDeque<(crate::store::Position, Arc<Message>, u8)>>,
-        cache: Box<ChunkCache>,
+        cache: Seldom<ChunkCache>,
         /// Messages below it may have been sent before the broker's last end.
         maybe_sent_below: u64,
     },
@@ -197,6 +197,8 @@ pub(crate) struct Worker {
     encoded: Encoded,
     /// Connections whose transport has more than its socket shows.
     more: Vec<Key>,
+    /// The session whose acknowledgements are being read, where its window may have room.
+    acknowledged: Option<Key>,
     /// Sessions with retained messages to get.
     scanning: VecDeque<Key>,
     /// Messages that wait for their time, by it.
@@ -263,6 +265,7 @@ impl Worker {
             buffers: Vec::new(),
             encoded: Encoded::default(),
             more: Vec::new(),
+            acknowledged: None,
             scanning: VecDeque::new(),
             delayed: std::collections::BTreeSet::new(),
             due: Vec::new(),

@@ -24,7 +24,7 @@ use crate::metrics::Counters;
 use crate::router::{Member, Targets, effective_qos};
 use crate::seldom::Seldom;
 use crate::slab::Key;
-use crate::store::{Position, Queue, QueueTarget, RecordHandle, encode_message};
+use crate::store::{Position, Queue, QueueTarget, RecordHandle};
 use crate::zone::Zone;
 
 /// Durable sessions that one record serves.
@@ -316,7 +316,7 @@ impl Worker {
         let target = |queue: &Queue, flags| QueueTarget { queue: queue.id(), flags, rank: zones.rank(queue.ranking(), &message.topic) };
         let queues: SmallVec<[QueueTarget; 8]> = wanted.map(|(queue, flags)| target(queue, flags)).collect();
         // A chunk can name so many queues; one record for each group is still one commit.
-        let mut groups = queues.chunks(QUEUES_OF_A_RECORD).map(|queues| self.batch.record(queues, |out| encode_message(out, message)));
+        let mut groups = queues.chunks(QUEUES_OF_A_RECORD).map(|queues| self.batch.message(queues, message));
         let first = groups.next();
         groups.for_each(drop);
         first

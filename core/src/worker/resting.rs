@@ -19,7 +19,7 @@ use crate::router::{Address, Subscriber, effective_qos};
 use crate::seldom::Seldom;
 use crate::session::{Held, Inflight, Session, StoredPlace, StoredState, decode_subscription};
 use crate::slab::Key;
-use crate::store::{ChunkCache, Error, Queue, StoredSession};
+use crate::store::{Error, Queue, StoredSession};
 use crate::zone::Zone;
 
 /// The bit of a key's index that no place in a table of sessions reaches.
@@ -185,13 +185,8 @@ impl Worker {
             let delay_secs = will.properties.number(PropertyId::WillDelayInterval).unwrap_or(0).min(state.expiry_secs);
             self.now + Duration::from_secs(delay_secs.into()).saturating_sub(away(state))
         });
-        let outbox = Outbox::Durable {
-            queue,
-            state: Box::new(state),
-            ahead: Seldom::default(),
-            cache: Box::<ChunkCache>::default(),
-            maybe_sent_below,
-        };
+        let outbox =
+            Outbox::Durable { queue, state: Box::new(state), ahead: Seldom::default(), cache: Seldom::default(), maybe_sent_below };
         let resident = Resident {
             session,
             connection: None,

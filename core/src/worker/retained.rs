@@ -13,7 +13,7 @@ use crate::HashSet;
 use crate::router::{effective_qos, flags};
 use crate::session::Waiting;
 use crate::slab::Key;
-use crate::store::{QueueTarget, encode_message};
+use crate::store::QueueTarget;
 
 /// What a new subscription has still to get.
 #[derive(Debug)]
@@ -157,7 +157,7 @@ impl Worker {
                         continue;
                     }
                     let target = QueueTarget { queue: queue.id(), flags, rank: resident.zone.rank(&message.topic) };
-                    self.batch.record(&[target], |out| encode_message(out, &message));
+                    self.batch.message(&[target], &message);
                     stored = true;
                 }
             }

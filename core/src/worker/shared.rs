@@ -14,7 +14,7 @@ use crate::mailbox::Mail;
 use crate::metrics::Counters;
 use crate::router::{Address, Choice, Group, Member, Targets, effective_qos, flags};
 use crate::slab::Key;
-use crate::store::{Position, QueueTarget, encode_message};
+use crate::store::{Position, QueueTarget, Slot};
 
 /// Stored messages of one session that are given to others when it ends; the rest is counted as dropped.
 const REDISPATCH_MAX: usize = 20_000;
@@ -68,7 +68,7 @@ impl Worker {
         let repeated = if repeated { flags::REPEATED } else { 0 };
         let rank = self.shared.zones.rank(queue.ranking(), &message.topic);
         let target = QueueTarget { queue: queue.id(), flags: member.target[0].flags() | repeated, rank };
-        let record = Some(self.batch.record(&[target], |out| encode_message(out, message)));
+        let record = Some(self.batch.message(&[target], message));
         let members = SmallVec::from_iter([Arc::clone(&member)]);
         let (message, targets) = (Arc::clone(message), Arc::default());
         self.defer(Deferred::Publish { publisher: None, message, targets, members, record, delivered: None });
@@ -109,16 +109,14 @@ impl Worker {
         let mut left = REDISPATCH_MAX;
         let mut sequences = queue.sequences(0);
         while let Some(sequence) = sequences.next() {
-            if queue.position(sequence).is_none() || queue.is_released(sequence) {
-                continue;
-            }
+            let Slot::Waits(position) = queue.look(sequence) else { continue };
             if left == 0 {
                 let rest = sequences.count() + 1;
                 tracing::error!(client = queue.name(), rest, "a session of a group has ended with more messages than are given to others");
                 return;
             }
             left -= 1;
-            let Ok(Some(stored)) = self.shared.store.message(queue, sequence, cache) else { continue };
+            let Ok(Some(stored)) = self.shared.store.message(queue.id(), position, cache.make()) else { continue };
             let repeated = resident.session.inflight.has_gone(sequence);
             // [MQTT-4.8.2-5] What was sent at QoS 2 is this client's.
             let kept = repeated && effective_qos(stored.message.qos, stored.flags) == QoS::ExactlyOnce;

@@ -1,8 +1,10 @@
 //! Hookline beside other brokers.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use hookline_bench::backlog;
+use hookline_bench::cpu_time;
 use hookline_bench::load::{Load, Login, Pace, Pattern};
 use hookline_bench::sessions;
 use hookline_mqtt::QoS;
@@ -21,10 +23,21 @@ struct Scenario {
 
 enum Task {
     Traffic(Load),
-    Idle { connections: usize },
-    Churn { sessions: usize },
-    Offline { duration: Duration },
-    Retained { topics: usize, subscribers: usize },
+    /// Until the actions have delivered all of it.
+    Delivery(Load),
+    Idle {
+        connections: usize,
+    },
+    Churn {
+        sessions: usize,
+    },
+    Offline {
+        duration: Duration,
+    },
+    Retained {
+        topics: usize,
+        subscribers: usize,
+    },
 }
 
 /// A figure of a run; the same run gives the same names in the same order.
@@ -34,6 +47,8 @@ struct Figure {
     value: f64,
 }
 
+/// How long a sink may take nothing.
+const STALL_MAX: Duration = Duration::from_secs(20);
 const OTHERS: &[Peer] = &[Peer::Mosquitto, Peer::Rumqttd, Peer::Rmqttd];
 
 fn scenarios(duration: Duration) -> Vec<Scenario> {
@@ -42,6 +57,10 @@ fn scenarios(duration: Duration) -> Vec<Scenario> {
         task: Task::Traffic(Load { login: Login::default(), pattern, publishers, subscribers, qos, payload_bytes, pace, duration }),
         setup,
         peers,
+    };
+    let delivery = |name, setup| match traffic(name, Pattern::Nobody, 10, 0, QoS::AtLeastOnce, 64, Pace::Window(64), setup, &[]) {
+        Scenario { task: Task::Traffic(load), .. } => Scenario { name, task: Task::Delivery(load), setup, peers: &[] },
+        other => other,
     };
     let (zero, one, two) = (QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce);
     let (plain, window) = (Setup::Plain, Pace::Window(64));
@@ -72,7 +91,8 @@ fn scenarios(duration: Duration) -> Vec<Scenario> {
         traffic("10 pairs, QoS 1, a rule reads a field", Pattern::Pairs, 10, 10, one, 64, window, Setup::Filter, &[]),
         traffic("10 pairs, QoS 1, 10,000 rules elsewhere", Pattern::Pairs, 10, 10, one, 64, window, Setup::Rules(10_000), &[]),
         traffic("10 publishers, QoS 1, action at level disk, its sink away", Pattern::Nobody, 10, 0, one, 64, window, Setup::Queueing, &[]),
-        traffic("10 publishers, QoS 1, action at level disk, into SQLite", Pattern::Nobody, 10, 0, one, 64, window, Setup::Audit, &[]),
+        delivery("10 publishers, QoS 1, action at level disk, into SQLite", Setup::Audit),
+        delivery("10 publishers, QoS 1, action at level disk, into Kafka", Setup::Kafka),
     ]
 }
 
@@ -92,6 +112,16 @@ impl Task {
                 } else {
                     vec![cpu, figure("", "messages/s", Some(outcome.rate()))]
                 }
+            }
+            Task::Delivery(load) => {
+                let (began, before) = (Instant::now(), cpu_time(running.pid())?);
+                load.run(address, pid)?;
+                let delivered = wait_for_delivery(&running)? as f64;
+                let (elapsed, cpu) = (began.elapsed().as_secs_f64(), cpu_time(running.pid())?.saturating_sub(before));
+                vec![
+                    figure("delivered", "CPU us/message", Some(cpu.as_secs_f64() * 1e6 / delivered)),
+                    figure("delivered", "messages/s", Some(delivered / elapsed)),
+                ]
             }
             Task::Idle { connections } => {
                 let idle = sessions::idle(address, &login, pid, *connections)?;
@@ -115,6 +145,22 @@ impl Task {
                 vec![figure("", "CPU us/delivered", retained.cpu_us)]
             }
         })
+    }
+}
+
+/// Waits until nothing waits for the actions: how many messages they have delivered.
+fn wait_for_delivery(running: &Running) -> anyhow::Result<u64> {
+    let (mut last, mut progress) = (0, Instant::now());
+    loop {
+        let (delivered, pending) = running.ledger()?;
+        if pending == 0 {
+            return Ok(delivered);
+        }
+        if delivered > last {
+            (last, progress) = (delivered, Instant::now());
+        }
+        ensure!(progress.elapsed() < STALL_MAX, "{pending} messages wait, and none is delivered");
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
