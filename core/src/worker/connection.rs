@@ -500,7 +500,8 @@ impl Worker {
     /// One write for each connection that has something to say.
     pub(super) fn write_dirty(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty);
-        for key in dirty.drain(..) {
+        // The last first: a turn acknowledges a message before it delivers it, and what somebody waits for most is the delivery.
+        while let Some(key) = dirty.pop() {
             let Some(connection) = self.connections.get_mut(key) else { continue };
             connection.dirty = false;
             if connection.blocked {
