@@ -158,7 +158,7 @@ impl Mailbox {
         Ok(Mailbox { entries: Mutex::default(), waiting: AtomicUsize::new(0), sleeping: AtomicBool::new(false), event })
     }
 
-    /// What epoll is to watch.
+    /// What epoll is to watch, for edges: each wake-up is one, and the counter is never read.
     pub(crate) fn event(&self) -> BorrowedFd<'_> {
         self.event.as_fd()
     }
@@ -187,7 +187,7 @@ impl Mailbox {
     pub(crate) fn wake(&self) {
         // The flag is cleared before the write, so that one wake-up serves all senders.
         if self.sleeping.swap(false, Ordering::SeqCst) {
-            // Only a full counter can fail, and then the worker is awake anyway.
+            // The counter takes 2^64 of them.
             let _written = rustix::io::write(&self.event, &1u64.to_ne_bytes());
         }
     }
@@ -210,13 +210,6 @@ impl Mailbox {
     /// The worker is awake.
     pub(crate) fn awake(&self) {
         self.sleeping.store(false, Ordering::SeqCst);
-    }
-
-    /// Resets the event after a wake-up.
-    pub(crate) fn drain_event(&self) {
-        let mut counter = [0u8; 8];
-        // Nothing to read means that nobody woke us: fine, too.
-        let _read = rustix::io::read(&self.event, &mut counter);
     }
 
     /// Takes all entries; `into` gives its memory in exchange.

@@ -146,7 +146,7 @@ pub(crate) struct Router {
 
 /// Says whether an answer is still right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Version {
+struct Version {
     exact: u64,
     wildcard: u64,
 }
@@ -301,9 +301,9 @@ impl Router {
     }
 
     /// The version that an answer for `topic` would have now.
-    pub(crate) fn version(&self, topic: &str) -> Version {
+    fn version(&self, shard: usize) -> Version {
         Version {
-            exact: self.exact_versions[self.shard(topic)].load(Ordering::Acquire),
+            exact: self.exact_versions[shard].load(Ordering::Acquire),
             wildcard: self.wildcard_version.load(Ordering::Acquire),
         }
     }

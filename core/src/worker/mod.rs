@@ -243,7 +243,7 @@ impl Worker {
     pub(crate) fn new(number: u16, shared: Arc<Shared>, counters: Arc<Counters>) -> io::Result<Worker> {
         let mailbox = Arc::clone(&shared.mailboxes[usize::from(number)]);
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        epoll::add(&poll, mailbox.event(), epoll::EventData::new_u64(MAILBOX), epoll::EventFlags::IN)?;
+        epoll::add(&poll, mailbox.event(), epoll::EventData::new_u64(MAILBOX), epoll::EventFlags::IN | epoll::EventFlags::ET)?;
         let outgoing = shared.mailboxes.iter().map(|_| Vec::new()).collect();
         Ok(Worker {
             number,
@@ -328,9 +328,7 @@ impl Worker {
         self.now_ms = clock::now_ms();
         for event in events.drain(..) {
             let token = event.data.u64();
-            if token == MAILBOX {
-                self.mailbox.drain_event();
-            } else {
+            if token != MAILBOX {
                 self.ready(Key::from_u64(token), event.flags, buffer);
             }
         }

@@ -88,8 +88,11 @@ impl Worker {
             return Ok(());
         }
         let (topic, targets) = self.routes.targets(&self.shared.router, &name);
-        let mut properties = publish.properties.clone();
-        properties.retain(|property| property.id != PropertyId::TopicAlias);
+        let mut properties = Properties::default();
+        if !publish.properties.is_empty() {
+            properties = publish.properties.clone();
+            properties.retain(|property| property.id != PropertyId::TopicAlias);
+        }
         limit_expiry(&mut properties, expiry_secs_max);
         let message = Message {
             id: self.message_id(),
@@ -132,7 +135,8 @@ impl Worker {
     /// Sends a message on its way. `session` is the publisher's.
     fn route(&mut self, message: Message, targets: Arc<Targets>, publisher: Option<Publisher>, session: Option<Key>) {
         Counters::count(&self.counters.published);
-        let Some((message, targets)) = self.pass_gate(message, targets, publisher) else { return };
+        let passed = if self.shared.hooks.gate().is_some() { self.pass_gate(message, targets, publisher) } else { Some((message, targets)) };
+        let Some((message, targets)) = passed else { return };
         let mut outcome = std::mem::take(&mut self.outcome);
         self.shared.hooks.tell(HookPoint::MessagePublish, &message.from, About::Message(&message), &mut outcome);
         let delay = if message.topic.starts_with(delayed::PREFIX) { self.delay_of(&message) } else { Ok(None) };
@@ -202,9 +206,6 @@ impl Worker {
 
     /// Lets a message through the gate, where there is one: it may come out changed, or not at all.
     fn pass_gate(&mut self, mut message: Message, targets: Arc<Targets>, publisher: Option<Publisher>) -> Option<(Message, Arc<Targets>)> {
-        if self.shared.hooks.gate().is_none() {
-            return Some((message, targets));
-        }
         let shared = Arc::clone(&self.shared);
         let Some(gate) = shared.hooks.gate() else { return Some((message, targets)) };
         let mut outcome = std::mem::take(&mut self.outcome);
@@ -264,6 +265,9 @@ impl Worker {
 
     /// The refusal, where a queue that must take the message is at its bound.
     fn is_at_a_bound(&self, message: &Message, outcome: &Outcome, targets: &Targets, members: &[Arc<Member>]) -> Option<ReasonCode> {
+        if outcome.is_empty() && targets.queues.is_empty() && members.is_empty() && !message.retain {
+            return None;
+        }
         let store = &self.shared.store;
         let full_action = outcome.records().any(|(record, _)| {
             record.promise.ack != AckMode::Accepted
@@ -297,6 +301,9 @@ impl Worker {
 
     /// Puts the message into the queues of durable sessions; with `skip_full` not into those at their bound.
     fn enqueue(&mut self, message: &Message, targets: &Targets, members: &[Arc<Member>], skip_full: bool) -> Option<RecordHandle> {
+        if targets.queues.is_empty() && members.is_empty() {
+            return None;
+        }
         let counters = &self.counters;
         let no_store = self.shared.store.is_full();
         let wants = |queue: &Queue, flags: u8| match effective_qos(message.qos, flags) {
