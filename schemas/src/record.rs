@@ -116,7 +116,7 @@ struct RowReader<'a> {
     at: usize,
 }
 
-impl RowReader<'_> {
+impl<'a> RowReader<'a> {
     fn value(&mut self, depth: usize) -> Result<Value, RowError> {
         let depth = depth.checked_sub(1).ok_or(RowError("nested too deeply"))?;
         Ok(match self.u8()? {
@@ -130,10 +130,13 @@ impl RowReader<'_> {
             }
             5 => {
                 let raw = self.take(8)?;
-                Value::Float(f64::from_le_bytes(raw.as_ref().try_into().expect("took eight bytes")))
+                Value::Float(f64::from_le_bytes(raw.try_into().expect("took eight bytes")))
             }
-            6 => Value::Text(self.text()?),
-            7 => Value::Bytes(self.length_and_bytes()?),
+            6 => Value::Text(self.text()?.into()),
+            7 => {
+                let raw = self.length_and_bytes()?;
+                Value::Bytes(self.encoded.slice_ref(raw))
+            }
             8 => {
                 let count = self.count()?;
                 Value::Array((0..count).map(|_| self.value(depth)).collect::<Result<_, _>>()?)
@@ -143,7 +146,7 @@ impl RowReader<'_> {
                 for _ in 0..self.count()? {
                     let key = self.text()?;
                     let value = self.value(depth)?;
-                    map.insert(&key, value);
+                    map.insert(key, value);
                 }
                 Value::Map(map)
             }
@@ -175,21 +178,20 @@ impl RowReader<'_> {
         if count > self.encoded.len() - self.at { Err(RowError("ends too early")) } else { Ok(count) }
     }
 
-    fn take(&mut self, count: usize) -> Result<Bytes, RowError> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8], RowError> {
         let end = self.at.checked_add(count).filter(|end| *end <= self.encoded.len()).ok_or(RowError("ends too early"))?;
-        let taken = self.encoded.slice(self.at..end);
+        let taken = &self.encoded[self.at..end];
         self.at = end;
         Ok(taken)
     }
 
-    fn length_and_bytes(&mut self) -> Result<Bytes, RowError> {
+    fn length_and_bytes(&mut self) -> Result<&'a [u8], RowError> {
         let count = self.varint()? as usize;
         self.take(count)
     }
 
-    fn text(&mut self) -> Result<Box<str>, RowError> {
-        let raw = self.length_and_bytes()?;
-        std::str::from_utf8(&raw).map(Into::into).map_err(|_| RowError("text is not UTF-8"))
+    fn text(&mut self) -> Result<&'a str, RowError> {
+        std::str::from_utf8(self.length_and_bytes()?).map_err(|_| RowError("text is not UTF-8"))
     }
 }
 

@@ -1,5 +1,7 @@
 //! `${…}` templates: a text with places that a row fills. Dotted names only, `${.}` is the whole row, `${$}` a dollar sign.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use crate::Value;
@@ -106,24 +108,44 @@ impl Template {
         if let Some(Value::Bytes(bytes)) = self.value(row) {
             return bytes.clone();
         }
-        let mut out = Vec::with_capacity(64);
-        for part in &self.parts {
-            match part {
-                Part::Text(text) => out.extend_from_slice(text.as_bytes()),
-                Part::Path(path) => match row.path(path.iter().map(|key| &**key)) {
-                    Value::Undefined => {}
-                    Value::Text(text) => out.extend_from_slice(text.as_bytes()),
-                    Value::Bytes(bytes) => out.extend_from_slice(bytes),
-                    other => out.extend_from_slice(other.to_string().as_bytes()),
-                },
-            }
+        self.rendered(row).into_owned().into()
+    }
+
+    /// As [`Template::render`], borrowed where template or row have it as it is.
+    pub fn rendered<'a>(&'a self, row: &'a Value) -> Cow<'a, [u8]> {
+        if let [part] = self.parts.as_slice() {
+            return part.rendered(row);
         }
-        out.into()
+        let mut out = Vec::with_capacity(64);
+        self.parts.iter().for_each(|part| out.extend_from_slice(&part.rendered(row)));
+        Cow::Owned(out)
     }
 
     /// The filled template as text; bytes that are no UTF-8 are replaced.
     pub fn render_text(&self, row: &Value) -> String {
-        String::from_utf8(self.render(row).into()).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+        self.rendered_text(row).into_owned()
+    }
+
+    /// As [`Template::render_text`], borrowed where template or row have it as it is.
+    pub fn rendered_text<'a>(&'a self, row: &'a Value) -> Cow<'a, str> {
+        match self.rendered(row) {
+            Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
+            Cow::Owned(bytes) => String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()).into(),
+        }
+    }
+}
+
+impl Part {
+    fn rendered<'a>(&'a self, row: &'a Value) -> Cow<'a, [u8]> {
+        match self {
+            Part::Text(text) => Cow::Borrowed(text.as_bytes()),
+            Part::Path(path) => match row.path(path.iter().map(|key| &**key)) {
+                Value::Undefined => Cow::Borrowed(&[]),
+                Value::Text(text) => Cow::Borrowed(text.as_bytes()),
+                Value::Bytes(bytes) => Cow::Borrowed(bytes),
+                other => Cow::Owned(other.to_text().into_bytes()),
+            },
+        }
     }
 }
 

@@ -187,6 +187,17 @@ impl Value {
     }
 }
 
+impl Value {
+    /// As [`Value::to_string`], without a detour where it is JSON.
+    pub fn to_text(&self) -> String {
+        match self {
+            // Nothing of a value fails: keys are text, and a float that JSON cannot have is null.
+            Value::Array(_) | Value::Map(_) => serde_json::to_string(self).unwrap_or_default(),
+            other => other.to_string(),
+        }
+    }
+}
+
 impl std::fmt::Display for Value {
     /// The value as text: strings bare, maps and arrays as JSON, floats in their shortest form.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -198,7 +209,7 @@ impl std::fmt::Display for Value {
             Value::Float(float) => write!(f, "{float:?}"),
             Value::Text(text) => f.write_str(text),
             Value::Bytes(bytes) => f.write_str(&String::from_utf8_lossy(bytes)),
-            Value::Array(_) | Value::Map(_) => f.write_str(&serde_json::to_string(self).map_err(|_| std::fmt::Error)?),
+            Value::Array(_) | Value::Map(_) => f.write_str(&self.to_text()),
         }
     }
 }

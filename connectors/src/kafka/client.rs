@@ -1,14 +1,16 @@
 //! The cluster, and its producer: made, and asked whether it reaches it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
+use rdkafka::{ClientConfig, ClientContext};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{FutureProducer, Producer as _};
+use rdkafka::producer::{Producer as _, ThreadedProducer};
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::config::{Acks, Connector, Parameters};
+use super::confirmations::Confirmations;
 use super::login::{Context, Login};
 use crate::connector::Failure;
 use crate::kind::SettingsError;
@@ -16,8 +18,8 @@ use crate::kind::SettingsError;
 /// How long the cluster may take to tell about itself.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A producer.
-pub(super) type Producer = FutureProducer<Context>;
+/// A producer, which a thread of its own asks for what it has to tell.
+pub(super) type Producer = Arc<ThreadedProducer<Confirmations>>;
 
 /// What a sink or source knows of its cluster.
 pub(super) struct Cluster {
@@ -58,11 +60,15 @@ impl Cluster {
     }
 
     /// Makes a client. The user's own settings come last.
-    pub(super) fn client<T: FromClientConfigAndContext<Context>>(&self, mut config: ClientConfig) -> Result<T, Failure> {
+    pub(super) fn client<T: FromClientConfigAndContext<Context>>(&self, config: ClientConfig) -> Result<T, Failure> {
+        self.client_with(config, self.login.context())
+    }
+
+    fn client_with<C: ClientContext, T: FromClientConfigAndContext<C>>(&self, mut config: ClientConfig, context: C) -> Result<T, Failure> {
         for (name, value) in &self.connector.properties {
             config.set(name, value);
         }
-        config.create_with_context(self.login.context()).map_err(|error| Failure::Reconnect(format!("kafka client: {error}")))
+        config.create_with_context(context).map_err(|error| Failure::Reconnect(format!("kafka client: {error}")))
     }
 
     /// Asks the cluster about itself.
@@ -112,7 +118,7 @@ pub(super) fn open(cluster: &Cluster, parameters: &Parameters) -> Result<Produce
         // A transaction that does not come to its end is taken back by the coordinator, so its records need not be tried for longer.
         config.set("transactional.id", id).set("transaction.timeout.ms", "60000").set("message.timeout.ms", "50000");
     }
-    cluster.client(config)
+    cluster.client_with(config, Confirmations::new(cluster.login.context())).map(Arc::new)
 }
 
 /// What an error means. Only what is wrong with the record itself is rejected.

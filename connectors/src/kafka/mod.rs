@@ -7,6 +7,7 @@
 //! as Kafka's own producers do it.
 
 mod client;
+mod confirmations;
 mod config;
 mod login;
 mod request;

@@ -1,6 +1,7 @@
 //! From a record to a Kafka message. Pure.
 
-use bytes::Bytes;
+use std::borrow::Cow;
+
 use hookline_schemas::trace::is_trace_header;
 use hookline_schemas::{Record, Template, Value};
 
@@ -21,15 +22,18 @@ pub(super) struct Request {
 
 /// A message, ready to be produced.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Message {
-    pub(super) topic: String,
-    pub(super) key: Bytes,
-    pub(super) value: Bytes,
-    pub(super) headers: Vec<(String, Bytes)>,
+pub(super) struct Message<'a> {
+    pub(super) topic: Cow<'a, str>,
+    pub(super) key: Cow<'a, [u8]>,
+    pub(super) value: Cow<'a, [u8]>,
+    pub(super) headers: Vec<Header<'a>>,
     pub(super) partition: Option<i32>,
     /// Milliseconds since the Unix epoch.
     pub(super) timestamp: Option<i64>,
 }
+
+/// Name and value.
+type Header<'a> = (Cow<'a, str>, Cow<'a, [u8]>);
 
 impl Request {
     pub(super) fn new(parameters: &Parameters) -> Result<Request, Vec<SettingsError>> {
@@ -49,42 +53,45 @@ impl Request {
         })
     }
 
-    pub(super) fn message(&self, record: &Record) -> Message {
-        let own = ("hookline_id".to_owned(), Bytes::copy_from_slice(record.hookline_id.as_bytes()));
-        let headers = self.headers.iter().map(|(name, template)| (name.clone(), template.render(&record.row)));
+    pub(super) fn message<'a>(&'a self, record: &'a Record) -> Message<'a> {
+        let own = (Cow::Borrowed("hookline_id"), Cow::Borrowed(record.hookline_id.as_bytes()));
+        let headers = self.headers.iter().map(|(name, template)| (Cow::Borrowed(name.as_str()), template.rendered(&record.row)));
         let further = match self.headers_from.as_ref().and_then(|template| template.value(&record.row)) {
             Some(Value::Map(map)) => map.iter().flat_map(|(name, value)| texts(name, value)).collect(),
             _ => Vec::new(),
         };
-        let number = |template: &Template| template.render_text(&record.row).parse::<i64>().ok();
+        let number = |template: &Template| match template.value(&record.row) {
+            Some(Value::Int(number)) => Some(*number),
+            _ => template.rendered_text(&record.row).parse::<i64>().ok(),
+        };
         Message {
             partition: self.partition.as_ref().and_then(number).and_then(|number| i32::try_from(number).ok()),
             timestamp: number(&self.timestamp),
-            topic: self.topic.render_text(&record.row),
-            key: self.key.render(&record.row),
-            value: self.value.render(&record.row),
+            topic: self.topic.rendered_text(&record.row),
+            key: self.key.rendered(&record.row),
+            value: self.value.rendered(&record.row),
             headers: with_trace(std::iter::once(own).chain(headers).chain(further).collect(), record),
         }
     }
 }
 
 /// The headers, with the trace context of the record in place of the one that its message came with.
-fn with_trace(mut headers: Vec<(String, Bytes)>, record: &Record) -> Vec<(String, Bytes)> {
+fn with_trace<'a>(mut headers: Vec<Header<'a>>, record: &Record) -> Vec<Header<'a>> {
     if let Some(trace) = &record.trace {
         headers.retain(|(name, _)| !is_trace_header(name));
-        headers.extend(trace.headers().map(|(name, value)| (name.to_owned(), value.into())));
+        headers.extend(trace.headers().map(|(name, value)| (name.into(), value.into_bytes().into())));
     }
     headers
 }
 
 /// A header, or one for each value of an array: user properties may come several times under one name.
-fn texts(name: &str, value: &Value) -> Vec<(String, Bytes)> {
+fn texts<'a>(name: &'a str, value: &'a Value) -> Vec<Header<'a>> {
     match value {
         Value::Array(items) => items.iter().flat_map(|item| texts(name, item)).collect(),
         Value::Undefined | Value::Null => Vec::new(),
-        Value::Text(text) => vec![(name.to_owned(), Bytes::copy_from_slice(text.as_bytes()))],
-        Value::Bytes(bytes) => vec![(name.to_owned(), bytes.clone())],
-        other => vec![(name.to_owned(), other.to_string().into())],
+        Value::Text(text) => vec![(name.into(), text.as_bytes().into())],
+        Value::Bytes(bytes) => vec![(name.into(), (&bytes[..]).into())],
+        other => vec![(name.into(), other.to_text().into_bytes().into())],
     }
 }
 
@@ -99,10 +106,11 @@ mod tests {
         let request = Request::new(&serde_json::from_value(parameters).expect("valid")).expect("valid");
         let json = serde_json::json!({"clientid": "c", "site": "a", "qos": 1, "up": {"a": ["1", "2"], "b": 3}, "part": 2, "timestamp": 7});
         let row = Value::from_json(json);
-        let message = request.message(&Record { sequence: 0, hookline_id: "n:1:1".into(), bytes: 0, row, trace: None });
-        assert_eq!((message.topic.as_str(), &message.key[..]), ("t-a", &b"c"[..]));
+        let record = Record { sequence: 0, hookline_id: "n:1:1".into(), bytes: 0, row, trace: None };
+        let message = request.message(&record);
+        assert_eq!((&*message.topic, &message.key[..]), ("t-a", &b"c"[..]));
         assert_eq!(&message.value[..], br#"{"clientid":"c","site":"a","qos":1,"up":{"a":["1","2"],"b":3},"part":2,"timestamp":7}"#);
-        let headers: Vec<(&str, &[u8])> = message.headers.iter().map(|(name, value)| (name.as_str(), &value[..])).collect();
+        let headers: Vec<(&str, &[u8])> = message.headers.iter().map(|(name, value)| (&**name, &value[..])).collect();
         assert_eq!(headers, [("hookline_id", &b"n:1:1"[..]), ("qos", b"1"), ("a", b"1"), ("a", b"2"), ("b", b"3")]);
         assert_eq!((message.partition, message.timestamp), (Some(2), Some(7)));
     }
@@ -113,12 +121,12 @@ mod tests {
         let request = Request::new(&serde_json::from_value(parameters).expect("valid")).expect("valid");
         let row = Value::from_json(serde_json::json!({"up": {"traceparent": "old", "Tracestate": "old", "a": "b"}}));
         let mut record = Record { sequence: 0, hookline_id: "n:1:1".into(), bytes: 0, row, trace: None };
-        let names = |record: &Record| request.message(record).headers.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        let names = |record: &Record| request.message(record).headers.into_iter().map(|(name, _)| name.into_owned()).collect::<Vec<_>>();
         assert_eq!(names(&record), ["hookline_id", "traceparent", "Tracestate", "a"]);
         let trace = hookline_schemas::TraceContext::root();
         let traceparent = trace.traceparent();
         record.trace = Some(Box::new(trace));
         assert_eq!(names(&record), ["hookline_id", "a", "traceparent"]);
-        assert_eq!(request.message(&record).headers[2].1, traceparent.as_bytes());
+        assert_eq!(*request.message(&record).headers[2].1, *traceparent.as_bytes());
     }
 }

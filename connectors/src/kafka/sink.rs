@@ -6,8 +6,7 @@ use std::time::Duration;
 use hookline_schemas::Record;
 use hookline_schemas::ports::BoxFuture;
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{DeliveryFuture, FutureRecord, Producer as _};
-use tokio::time::timeout;
+use rdkafka::producer::{BaseRecord, Producer as _};
 
 use super::client::{self, Cluster, Producer};
 use super::config::Parameters;
@@ -23,23 +22,32 @@ pub(super) struct KafkaSink {
     parameters: Parameters,
     request: Request,
     producer: Option<Producer>,
-    /// What the producer still has, by sequence. It is waited for, not produced again: the producer keeps the order by itself.
-    under_way: VecDeque<(u64, DeliveryFuture)>,
+    /// What the producer still has. It is waited for, not produced again: the producer keeps the order by itself.
+    under_way: VecDeque<UnderWay>,
+    /// The number that the first of it was produced with; the others follow.
+    first: usize,
     /// One could not be produced: nothing may go before it.
     is_stuck: bool,
     /// Where batches are transactions.
     transactions: Option<Transactions>,
 }
 
+/// A record that the producer has.
+struct UnderWay {
+    sequence: u64,
+    /// It is in Kafka, and waits for one before it.
+    is_confirmed: bool,
+}
+
 impl KafkaSink {
     pub(super) fn new(cluster: Cluster, request: Request, parameters: Parameters) -> KafkaSink {
-        KafkaSink { cluster, parameters, request, producer: None, under_way: VecDeque::new(), is_stuck: false, transactions: None }
+        KafkaSink { cluster, parameters, request, producer: None, under_way: VecDeque::new(), first: 0, is_stuck: false, transactions: None }
     }
 
     /// Hands the records to the producer, but for those that it has already.
     fn produce(&mut self, records: &[Record]) -> Result<(), Failure> {
         let Some(producer) = &self.producer else { return Err(Failure::Reconnect("kafka: not connected".into())) };
-        let last = self.under_way.back().map(|(sequence, _)| *sequence);
+        let last = self.under_way.back().map(|record| record.sequence);
         if records.last().is_none_or(|record| last.is_some_and(|last| record.sequence <= last)) {
             return Ok(());
         }
@@ -48,30 +56,47 @@ impl KafkaSink {
             let headers = message.headers.iter().fold(OwnedHeaders::new_with_capacity(message.headers.len()), |headers, (key, value)| {
                 headers.insert(Header { key, value: Some(&value[..]) })
             });
-            let mut produced = FutureRecord::to(&message.topic).payload(&message.value[..]).headers(headers);
+            let number = self.first.wrapping_add(self.under_way.len());
+            let mut produced = BaseRecord::with_opaque_to(&message.topic, number).payload(&message.value[..]).headers(headers);
             produced.partition = message.partition;
             produced.timestamp = message.timestamp;
             if !message.key.is_empty() {
                 produced = produced.key(&message.key[..]);
             }
-            match producer.send_result(produced) {
-                Ok(confirmation) => self.under_way.push_back((record.sequence, confirmation)),
-                Err((error, _)) => return Err(client::classify(&error)),
+            if let Err((error, _)) = producer.send(produced) {
+                return Err(client::classify(&error));
             }
+            self.under_way.push_back(UnderWay { sequence: record.sequence, is_confirmed: false });
         }
         Ok(())
     }
 
     /// Waits until every record of the batch is confirmed. `false`: that takes long, and they are still under way.
     async fn confirmed(&mut self, records: &[Record]) -> Result<bool, Failure> {
-        let Some(end) = records.last().map(|record| record.sequence) else { return Ok(true) };
-        while let Some((_, confirmation)) = self.under_way.front_mut().filter(|(sequence, _)| *sequence <= end) {
-            match timeout(CONFIRMATION_WAIT, confirmation).await {
-                Ok(Ok(Ok(_))) => drop(self.under_way.pop_front()),
-                Ok(Ok(Err((error, _)))) => return Err(client::classify(&error)),
-                Ok(Err(_)) => return Err(Failure::Reconnect("kafka: the producer is gone".into())),
-                Err(_) => return Ok(false),
+        let (Some(end), Some(producer)) = (records.last().map(|record| record.sequence), &self.producer) else { return Ok(true) };
+        let confirmations = producer.context();
+        loop {
+            let missing = self.under_way.iter().take_while(|record| record.sequence <= end).filter(|record| !record.is_confirmed).count();
+            if missing == 0 {
+                break;
             }
+            let news = confirmations.next(missing, CONFIRMATION_WAIT).await;
+            if news.is_empty() {
+                return Ok(false);
+            }
+            for (number, error) in news {
+                if let Some(error) = error {
+                    return Err(client::classify(&error));
+                }
+                if let Some(record) = self.under_way.get_mut(number.wrapping_sub(self.first)) {
+                    record.is_confirmed = true;
+                }
+            }
+        }
+        // What is behind has its turn: that it was produced must not be forgotten before.
+        while self.under_way.front().is_some_and(|record| record.sequence <= end && record.is_confirmed) {
+            self.under_way.pop_front();
+            self.first = self.first.wrapping_add(1);
         }
         Ok(true)
     }
