@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine;
@@ -67,4 +69,17 @@ pub fn form(field: &str, name: &str, content: &[u8]) -> (String, Vec<u8>) {
 /// A login by name and password.
 pub fn basic(name: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{name}:{password}")))
+}
+
+/// Asks the API over the socket in the data folder: the status and the answer.
+pub fn over_socket(folder: &Path, path: &str) -> (u16, Value) {
+    let mut socket = UnixStream::connect(folder.join("data/hookline.sock")).expect("the broker listens");
+    let request = format!("GET /api/v5{path} HTTP/1.1\r\nHost: hookline\r\nConnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).expect("asked");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).expect("answered");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no body: {answer}"));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = status.unwrap_or_else(|| panic!("no status: {head}"));
+    (status, serde_json::from_str(body).unwrap_or_else(|error| panic!("{path}: {error}: {answer}")))
 }

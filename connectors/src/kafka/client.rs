@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::{ClientConfig, ClientContext};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{Producer as _, ThreadedProducer};
+use rdkafka::{ClientConfig, ClientContext};
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::config::{Acks, Connector, Parameters};

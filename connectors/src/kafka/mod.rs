@@ -7,8 +7,8 @@
 //! as Kafka's own producers do it.
 
 mod client;
-mod confirmations;
 mod config;
+mod confirmations;
 mod login;
 mod request;
 mod sink;

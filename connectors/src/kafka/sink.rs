@@ -41,7 +41,16 @@ struct UnderWay {
 
 impl KafkaSink {
     pub(super) fn new(cluster: Cluster, request: Request, parameters: Parameters) -> KafkaSink {
-        KafkaSink { cluster, parameters, request, producer: None, under_way: VecDeque::new(), first: 0, is_stuck: false, transactions: None }
+        KafkaSink {
+            cluster,
+            parameters,
+            request,
+            producer: None,
+            under_way: VecDeque::new(),
+            first: 0,
+            is_stuck: false,
+            transactions: None,
+        }
     }
 
     /// Hands the records to the producer, but for those that it has already.

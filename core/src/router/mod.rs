@@ -302,10 +302,7 @@ impl Router {
 
     /// The version that an answer for `topic` would have now.
     fn version(&self, shard: usize) -> Version {
-        Version {
-            exact: self.exact_versions[shard].load(Ordering::Acquire),
-            wildcard: self.wildcard_version.load(Ordering::Acquire),
-        }
+        Version { exact: self.exact_versions[shard].load(Ordering::Acquire), wildcard: self.wildcard_version.load(Ordering::Acquire) }
     }
 
     /// Whether anybody wants that topic.

@@ -135,7 +135,8 @@ impl Worker {
     /// Sends a message on its way. `session` is the publisher's.
     fn route(&mut self, message: Message, targets: Arc<Targets>, publisher: Option<Publisher>, session: Option<Key>) {
         Counters::count(&self.counters.published);
-        let passed = if self.shared.hooks.gate().is_some() { self.pass_gate(message, targets, publisher) } else { Some((message, targets)) };
+        let passed =
+            if self.shared.hooks.gate().is_some() { self.pass_gate(message, targets, publisher) } else { Some((message, targets)) };
         let Some((message, targets)) = passed else { return };
         let mut outcome = std::mem::take(&mut self.outcome);
         self.shared.hooks.tell(HookPoint::MessagePublish, &message.from, About::Message(&message), &mut outcome);

@@ -1,27 +1,13 @@
 //! What the API and `hookline ctl` tell of rules and actions: counts, the last errors with their events, accounts.
 
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use hookline_integration_tests::api::over_socket as get;
 use hookline_integration_tests::broker::{Broker, run};
 use hookline_integration_tests::eventually;
 use serde_json::{Value, json};
 
 use super::{SOON, folder, has_rows, publish, table, table_with, v5};
-
-/// Asks the API over the socket: the status and the answer.
-fn get(folder: &Path, path: &str) -> (u16, Value) {
-    let mut socket = UnixStream::connect(folder.join("data/hookline.sock")).expect("the broker listens");
-    let request = format!("GET /api/v5{path} HTTP/1.1\r\nHost: hookline\r\nConnection: close\r\n\r\n");
-    socket.write_all(request.as_bytes()).expect("asked");
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).expect("answered");
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no body: {answer}"));
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-    let status = status.unwrap_or_else(|| panic!("no status: {head}"));
-    (status, serde_json::from_str(body).unwrap_or_else(|error| panic!("{path}: {error}: {answer}")))
-}
 
 /// Runs `hookline ctl` on the broker of a folder.
 fn ctl(folder: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
