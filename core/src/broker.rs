@@ -103,7 +103,7 @@ impl Broker {
             broker.workers.push(thread.spawn(move || worker.run())?);
         }
         for (name, listener) in listeners {
-            broker.addresses.push((name, listener.address()?));
+            broker.addresses.push((name, listener.address()));
             broker.listeners.spawn(listener.run(broker.stop.subscribe()));
         }
         if let Some(access) = access {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,7 +16,6 @@ use hookline_schemas::ports::{Outcome, SOURCE_CLIENT};
 use hookline_schemas::{Certificate, Client};
 use hookline_wire::websocket::Forwarded;
 use rustls::{ServerConnection, StreamOwned};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{HalfOpenPermit, Listener, worker_of};
@@ -210,19 +209,19 @@ impl Listener {
 
     /// What comes before MQTT: the proxy's word, TLS, WebSocket.
     async fn open_transport(&self, stream: TcpStream, peer: SocketAddr) -> Result<Arrived, TurnedAway> {
-        let sock = stream.local_addr().unwrap_or_else(|_| self.settings.address(self.kind));
-        let (mut peer, mut sock) = (peer, sock);
+        let (mut peer, mut sock) = (peer, self.address_of(&stream));
+        let mut socket = Socket::Bare(stream);
         if self.settings.proxy_protocol {
             if !self.proxies.is_empty() && !self.proxies.iter().any(|network| network.contains(&peer.ip().to_canonical())) {
                 return Err(TurnedAway(Turned::Proxy, "the peer is not in proxy_protocol_from".into()));
             }
-            let said = proxy::take(&stream).await.map_err(|error| TurnedAway(Turned::Proxy, error.to_string()))?;
+            let said = proxy::take(&mut socket).await.map_err(|error| TurnedAway(Turned::Proxy, error.to_string()))?;
             (peer, sock) = said.addresses.unwrap_or((peer, sock));
             if !self.is_welcome(peer.ip()) {
                 return Err(TurnedAway(Turned::Address, "the address may not connect".into()));
             }
         }
-        let mut wire = Wire::Tcp(Socket::Waited(stream));
+        let mut wire = Wire::Tcp(socket);
         let mut certificate = None;
         if let Some(tls) = &self.tls {
             let refuse = |error: &dyn std::fmt::Display| TurnedAway(Turned::Tls, error.to_string());

@@ -11,7 +11,7 @@ mod handshake;
 pub(crate) use handshake::auth;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -19,7 +19,9 @@ use std::time::{Duration, Instant};
 use hookline_schemas::config::{ClientAuth, Listener as Settings, Tls, TransportKind, WebSocket};
 use ipnet::IpNet;
 use parking_lot::Mutex;
-use tokio::net::{TcpListener, TcpStream};
+use rustix::net::{SocketFlags, acceptfrom_with};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -35,7 +37,9 @@ use crate::zone::Zone;
 
 /// An open listener.
 pub(crate) struct Listener {
-    socket: TcpListener,
+    socket: AsyncFd<TcpListener>,
+    /// Where it listens.
+    address: SocketAddr,
     /// Such as `tcp:default`.
     name: Arc<str>,
     kind: TransportKind,
@@ -73,22 +77,27 @@ impl Listener {
     pub(crate) fn open(kind: TransportKind, name: &str, settings: &Settings, shared: Arc<Shared>) -> io::Result<Listener> {
         let invalid = |problem: String| io::Error::new(io::ErrorKind::InvalidInput, problem);
         let rules = Rules::new(kind, settings).map_err(|errors| invalid(errors.join("; ")))?;
-        let address = settings.address(kind);
-        let domain = if address.is_ipv6() { socket2::Domain::IPV6 } else { socket2::Domain::IPV4 };
+        let wanted = settings.address(kind);
+        let domain = if wanted.is_ipv6() { socket2::Domain::IPV6 } else { socket2::Domain::IPV4 };
         let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
-        if address.is_ipv6() {
+        if wanted.is_ipv6() {
             // "[::]" means IPv6 and, where the system can, IPv4 as well.
             socket.set_only_v6(false)?;
         }
         // Inherited by every connection.
         socket.set_tcp_nodelay(true)?;
         socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
+        socket.bind(&wanted.into())?;
         socket.listen(BACKLOG)?;
         let zone = settings.zone.as_deref().map_or_else(|| Arc::clone(&shared.zones.default), |zone| shared.zones.get(zone));
+        let socket = TcpListener::from(socket);
+        let address = socket.local_addr()?;
+        #[expect(deprecated, reason = "what its replacement asks for by being unsafe holds for a listener of std: it keeps its descriptor")]
+        let socket = AsyncFd::with_interest(socket, Interest::READABLE)?;
         Ok(Listener {
-            socket: TcpListener::from_std(socket.into())?,
+            socket,
+            address,
             name: format!("{}:{name}", kind.name()).into(),
             kind,
             throttle: SharedThrottle::new(settings.messages_per_sec.into(), settings.bytes_per_sec).map(Arc::new),
@@ -106,8 +115,22 @@ impl Listener {
     }
 
     /// Where it listens.
-    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The next connection, not blocking, with its peer.
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let accept = |socket: &TcpListener| Ok(acceptfrom_with(socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?);
+        let (socket, peer) = self.socket.async_io(Interest::READABLE, accept).await?;
+        let peer = peer.ok_or(io::ErrorKind::NotConnected)?;
+        Ok((socket.into(), SocketAddr::try_from(peer)?))
+    }
+
+    /// The address that a client has connected to.
+    fn address_of(&self, stream: &TcpStream) -> SocketAddr {
+        // Mostly there is nothing to ask.
+        if self.address.ip().is_unspecified() { stream.local_addr().unwrap_or(self.address) } else { self.address }
     }
 
     /// As it is seen from outside.
@@ -115,7 +138,7 @@ impl Listener {
         Ok(ListenerView {
             name: Arc::clone(&self.name),
             kind: self.kind,
-            address: self.address()?,
+            address: self.address(),
             zone: Arc::clone(&self.zone.name),
             connections_max: self.settings.connections_max,
             connections: Arc::clone(&self.places),
@@ -140,7 +163,7 @@ impl Listener {
                 _ = reload.tick(), if listener.tls.is_some() => listener.reload(),
                 // Above the rate connections wait in the system's backlog.
                 () = tokio::time::sleep_until(accept_at.unwrap_or_else(tokio::time::Instant::now)), if accept_at.is_some() => accept_at = None,
-                accepted = listener.socket.accept(), if accept_at.is_none() => match accepted {
+                accepted = listener.accept(), if accept_at.is_none() => match accepted {
                     Ok((stream, peer)) => {
                         listener.admit(stream, peer, &mut handshakes);
                         let now = Instant::now();

@@ -32,11 +32,12 @@ pub(crate) enum Wire {
     Tls(Box<StreamOwned<ServerConnection, Socket>>),
 }
 
-/// A socket that never blocks: with the runtime that waits for it, then without.
+/// A socket that never blocks: by itself, or with the runtime once that has to wait for it. Mostly a CONNECT is there when it is looked for, and
+/// then the runtime never hears of the socket.
 #[derive(Debug)]
 pub(crate) enum Socket {
-    Waited(tokio::net::TcpStream),
     Bare(std::net::TcpStream),
+    Waited(tokio::net::TcpStream),
     /// Between the two.
     Gone,
     /// A peer in memory, which says nothing: it counts the bytes that it gets.
@@ -110,9 +111,10 @@ impl Transport {
     /// Takes the socket from the runtime, for a worker's own epoll set.
     pub(crate) fn into_bare(mut self) -> io::Result<Transport> {
         let socket = self.wire_mut().socket_mut();
-        if let Socket::Waited(waited) = std::mem::replace(socket, Socket::Gone) {
-            *socket = Socket::Bare(waited.into_std()?);
-        }
+        *socket = match std::mem::replace(socket, Socket::Gone) {
+            Socket::Waited(waited) => Socket::Bare(waited.into_std()?),
+            other => other,
+        };
         Ok(self)
     }
 }
@@ -122,7 +124,7 @@ impl AsFd for Transport {
         match self.wire().socket() {
             Socket::Waited(socket) => socket.as_fd(),
             Socket::Bare(socket) => socket.as_fd(),
-            Socket::Gone => unreachable!("a socket is gone only inside into_bare"),
+            Socket::Gone => unreachable!("a socket is gone only between the two"),
             #[cfg(test)]
             Socket::Silent(_) => unreachable!("nothing is waited for"),
         }
@@ -144,7 +146,7 @@ impl Wire {
         }
     }
 
-    /// Runs `step` until it does not ask to wait any more. Only while the runtime has the socket.
+    /// Runs `step` until it does not ask to wait any more. Only in the runtime.
     pub(crate) async fn drive<T>(&mut self, mut step: impl FnMut(&mut Wire) -> io::Result<T>) -> io::Result<T> {
         loop {
             match step(self) {
@@ -156,41 +158,54 @@ impl Wire {
     }
 
     /// Waits until the socket has or takes bytes.
-    async fn ready(&self) -> io::Result<()> {
-        let Socket::Waited(socket) = self.socket() else { return Err(io::ErrorKind::NotConnected.into()) };
+    async fn ready(&mut self) -> io::Result<()> {
         let wants_write = matches!(self, Wire::Tls(tls) if tls.conn.wants_write());
+        let socket = self.socket_mut().waited()?;
         let interest =
             if wants_write { tokio::io::Interest::READABLE | tokio::io::Interest::WRITABLE } else { tokio::io::Interest::READABLE };
         socket.ready(interest).await.map(drop)
     }
 
     /// Waits until the socket takes bytes.
-    async fn writable(&self) -> io::Result<()> {
-        let Socket::Waited(socket) = self.socket() else { return Err(io::ErrorKind::NotConnected.into()) };
-        socket.writable().await
+    async fn writable(&mut self) -> io::Result<()> {
+        self.socket_mut().waited()?.writable().await
+    }
+}
+
+impl Socket {
+    /// The runtime's; from now on it is.
+    fn waited(&mut self) -> io::Result<&tokio::net::TcpStream> {
+        *self = match std::mem::replace(self, Socket::Gone) {
+            Socket::Bare(bare) => Socket::Waited(tokio::net::TcpStream::from_std(bare)?),
+            other => other,
+        };
+        match self {
+            Socket::Waited(socket) => Ok(socket),
+            _ => Err(io::ErrorKind::NotConnected.into()),
+        }
     }
 }
 
 impl Transport {
-    /// Reads, and waits for it. Only while the runtime has the socket.
+    /// Reads, and waits for it. Only in the runtime.
     pub(crate) async fn read_waiting(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wire().ready().await?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wire_mut().ready().await?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => tokio::task::yield_now().await,
                 other => return other,
             }
         }
     }
 
-    /// Writes all, and waits for it. Only while the runtime has the socket.
+    /// Writes all, and waits for it. Only in the runtime.
     pub(crate) async fn write_waiting(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         loop {
             let result = if bytes.is_empty() { self.flush().map(|()| 0) } else { self.write(bytes) };
             match result {
                 Ok(_) if bytes.is_empty() => return Ok(()),
                 Ok(count) => bytes = &bytes[count..],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wire().writable().await?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wire_mut().writable().await?,
                 Err(error) => return Err(error),
             }
         }

@@ -4,10 +4,12 @@ use std::io;
 
 use hookline_wire::proxy::{HEADER_BYTES_MAX, Proxied, parse};
 use rustix::net::{RecvFlags, recv};
-use tokio::net::TcpStream;
+
+use super::Socket;
 
 /// Takes the header from a connection, and nothing behind it.
-pub(crate) async fn take(stream: &TcpStream) -> io::Result<Proxied> {
+pub(crate) async fn take(socket: &mut Socket) -> io::Result<Proxied> {
+    let stream = socket.waited()?;
     let mut bytes = [0u8; HEADER_BYTES_MAX];
     let interest = tokio::io::Interest::READABLE;
     let proxied = stream.async_io(interest, || {
