@@ -15,7 +15,7 @@ use rocksdb::{DB, WriteBatch};
 use rustix::fs::{FlockOperation, fcntl_lock};
 use serde::{Deserialize, Serialize};
 
-use super::commit::CHUNK_BLOCK;
+use super::commit::{CHUNK_BLOCK, CHUNKS_PER_SEC};
 use super::database::family;
 use super::{Error, Store, keys};
 
@@ -62,8 +62,6 @@ const SYNCED: &str = "store.synced";
 const RESTORING: &str = "store.restoring";
 /// What the folder is called that a replaced store goes to: this, and when.
 const BEFORE: &str = "store.before-restore-";
-/// More chunks than a broker writes in a second.
-const CHUNKS_PER_SEC: u64 = 100_000;
 /// Older backups count as that old: chunk numbers have 48 bits, and this is a small part of them.
 const AGE_SECS_MAX: u64 = 366 * 24 * 3600;
 
@@ -291,6 +289,20 @@ mod tests {
         let store = open(&before);
         assert_eq!(store.queues().pop().expect("a queue").pending(), 20, "what was there before is a data folder by itself");
         store.close();
+    }
+
+    #[test]
+    fn a_new_store_in_the_place_of_another_repeats_no_position() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut positions = Vec::new();
+        for _ in 0..3 {
+            let store = open(folder.path());
+            positions.extend((0..10).map(|_| commit(&store)));
+            store.close();
+            drop(store);
+            fs::remove_dir_all(folder.path().join(STORE)).expect("removed");
+        }
+        assert!(positions.is_sorted_by(|a, b| a < b), "{positions:?}");
     }
 
     #[test]

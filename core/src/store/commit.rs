@@ -69,6 +69,8 @@ pub(super) struct Writer {
 
 /// Chunk numbers are reserved in blocks, so that none is ever used twice, whatever a crash has lost.
 pub(super) const CHUNK_BLOCK: u64 = 1 << 20;
+/// More chunks than a broker writes in a second.
+pub(super) const CHUNKS_PER_SEC: u64 = 100_000;
 /// How old cursors in the database may become: what a crash repeats.
 const CURSOR_INTERVAL: Duration = Duration::from_millis(20);
 /// Cursors that ride in one commit.

@@ -12,7 +12,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use rocksdb::{IteratorMode, WriteBatch};
 
 use super::chunk::{Chunk, Position};
-use super::commit::{CHUNK_BLOCK, Writer};
+use super::commit::{CHUNK_BLOCK, CHUNKS_PER_SEC, Writer};
 use super::cursor::Cursor;
 use super::database::{Database, family, pairs, read_error};
 use super::directory::Directory;
@@ -46,6 +46,13 @@ type Subscriptions = Vec<(String, Vec<u8>)>;
 
 /// How often a database is mended before that counts as of no use.
 const MENDS_MAX: usize = 3;
+
+/// A number that no chunk of this node has had, whatever store it was in: fewer than that were written since 2026. Sinks that know an identifier take a
+/// record with the same for a repetition, also where the one that they know came from a store that was removed since.
+fn unused_chunk() -> u64 {
+    const YEAR_2026_MS: u64 = 1_767_225_600_000;
+    crate::clock::now_ms().saturating_sub(YEAR_2026_MS) * (CHUNKS_PER_SEC / 1000)
+}
 
 impl Store {
     /// Opens the store in `data_dir`, or makes it, and starts its thread. Damage is no error: what cannot be read is set aside,
@@ -175,9 +182,9 @@ impl Store {
         }
         // Where the limit was lost the chunks themselves say what was used. Zero is no chunk.
         let mut next_chunk = self.meta(keys::CHUNK_LIMIT)?.unwrap_or(1).max(self.last_chunk()? + 1);
-        if self.findings.lock().rebuild {
-            // Numbers that were used may be lost, and must not come again: there were fewer than one a millisecond since 1970.
-            next_chunk = next_chunk.max(crate::clock::now_ms());
+        // Numbers that were used before may be lost, or this is a new store in the place of another.
+        if found.is_none() || self.findings.lock().rebuild {
+            next_chunk = next_chunk.max(unused_chunk());
         }
         *self.writer.lock() = Writer::new(next_chunk, next_chunk + CHUNK_BLOCK);
         self.visible.store(next_chunk - 1, Ordering::Release);
