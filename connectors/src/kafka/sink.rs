@@ -1,6 +1,5 @@
 //! The sink: hands a batch to the producer in order, and waits for every confirmation.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use hookline_schemas::Record;
@@ -10,6 +9,7 @@ use rdkafka::producer::{BaseRecord, Producer as _};
 
 use super::client::{self, Cluster, Producer};
 use super::config::Parameters;
+use super::confirmations::{UnderWay, Verdict};
 use super::request::Request;
 use super::transaction::Transactions;
 use crate::connector::{Failure, Sink};
@@ -23,40 +23,22 @@ pub(super) struct KafkaSink {
     request: Request,
     producer: Option<Producer>,
     /// What the producer still has. It is waited for, not produced again: the producer keeps the order by itself.
-    under_way: VecDeque<UnderWay>,
-    /// The number that the first of it was produced with; the others follow.
-    first: usize,
+    under_way: UnderWay,
     /// One could not be produced: nothing may go before it.
     is_stuck: bool,
     /// Where batches are transactions.
     transactions: Option<Transactions>,
 }
 
-/// A record that the producer has.
-struct UnderWay {
-    sequence: u64,
-    /// It is in Kafka, and waits for one before it.
-    is_confirmed: bool,
-}
-
 impl KafkaSink {
     pub(super) fn new(cluster: Cluster, request: Request, parameters: Parameters) -> KafkaSink {
-        KafkaSink {
-            cluster,
-            parameters,
-            request,
-            producer: None,
-            under_way: VecDeque::new(),
-            first: 0,
-            is_stuck: false,
-            transactions: None,
-        }
+        KafkaSink { cluster, parameters, request, producer: None, under_way: UnderWay::default(), is_stuck: false, transactions: None }
     }
 
     /// Hands the records to the producer, but for those that it has already.
     fn produce(&mut self, records: &[Record]) -> Result<(), Failure> {
         let Some(producer) = &self.producer else { return Err(Failure::Reconnect("kafka: not connected".into())) };
-        let last = self.under_way.back().map(|record| record.sequence);
+        let last = self.under_way.last();
         if records.last().is_none_or(|record| last.is_some_and(|last| record.sequence <= last)) {
             return Ok(());
         }
@@ -65,8 +47,8 @@ impl KafkaSink {
             let headers = message.headers.iter().fold(OwnedHeaders::new_with_capacity(message.headers.len()), |headers, (key, value)| {
                 headers.insert(Header { key, value: Some(&value[..]) })
             });
-            let number = self.first.wrapping_add(self.under_way.len());
-            let mut produced = BaseRecord::with_opaque_to(&message.topic, number).payload(&message.value[..]).headers(headers);
+            let mut produced =
+                BaseRecord::with_opaque_to(&message.topic, self.under_way.next_number()).payload(&message.value[..]).headers(headers);
             produced.partition = message.partition;
             produced.timestamp = message.timestamp;
             if !message.key.is_empty() {
@@ -75,7 +57,7 @@ impl KafkaSink {
             if let Err((error, _)) = producer.send(produced) {
                 return Err(client::classify(&error));
             }
-            self.under_way.push_back(UnderWay { sequence: record.sequence, is_confirmed: false });
+            self.under_way.push(record.sequence);
         }
         Ok(())
     }
@@ -83,30 +65,20 @@ impl KafkaSink {
     /// Waits until every record of the batch is confirmed. `false`: that takes long, and they are still under way.
     async fn confirmed(&mut self, records: &[Record]) -> Result<bool, Failure> {
         let (Some(end), Some(producer)) = (records.last().map(|record| record.sequence), &self.producer) else { return Ok(true) };
-        let confirmations = producer.context();
         loop {
-            let missing = self.under_way.iter().take_while(|record| record.sequence <= end).filter(|record| !record.is_confirmed).count();
-            if missing == 0 {
-                break;
-            }
-            let news = confirmations.next(missing, CONFIRMATION_WAIT).await;
+            let missing = match self.under_way.verdict(end) {
+                Verdict::Confirmed => break,
+                Verdict::Failed(error) => return Err(client::classify(&error)),
+                Verdict::Open(missing) => missing,
+            };
+            let news = producer.context().next(missing, CONFIRMATION_WAIT).await;
             if news.is_empty() {
                 return Ok(false);
             }
-            for (number, error) in news {
-                if let Some(error) = error {
-                    return Err(client::classify(&error));
-                }
-                if let Some(record) = self.under_way.get_mut(number.wrapping_sub(self.first)) {
-                    record.is_confirmed = true;
-                }
-            }
+            self.under_way.note(news);
         }
         // What is behind has its turn: that it was produced must not be forgotten before.
-        while self.under_way.front().is_some_and(|record| record.sequence <= end && record.is_confirmed) {
-            self.under_way.pop_front();
-            self.first = self.first.wrapping_add(1);
-        }
+        self.under_way.forget(end);
         Ok(true)
     }
 
@@ -177,7 +149,7 @@ impl Sink for KafkaSink {
     }
 
     fn has_begun(&self) -> bool {
-        !self.under_way.is_empty()
+        self.under_way.len() > 0
     }
 
     fn deliver<'a>(&'a mut self, records: &'a [Record]) -> BoxFuture<'a, Result<(), Failure>> {

@@ -434,6 +434,9 @@ impl Listener {
         ConnAck { session_present: false, reason: refusal.reason, properties: refusal.properties }.encode(&mut out, version);
         let answer = async {
             transport.write_waiting(&out).await?;
+            if transport.is_gone() {
+                return Err(io::ErrorKind::NotConnected.into());
+            }
             transport.say_goodbye();
             rustix::net::shutdown(&*transport, rustix::net::Shutdown::Write)?;
             // Closing on bytes that were not read would throw the answer away.

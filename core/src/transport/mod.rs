@@ -38,7 +38,7 @@ pub(crate) enum Wire {
 pub(crate) enum Socket {
     Bare(std::net::TcpStream),
     Waited(tokio::net::TcpStream),
-    /// Between the two.
+    /// Between the two, or where the runtime has not taken it.
     Gone,
     /// A peer in memory, which says nothing: it counts the bytes that it gets.
     #[cfg(test)]
@@ -92,6 +92,11 @@ impl Transport {
         }
         // A peer that does not take it learns it from the end of the connection.
         drop(self.flush());
+    }
+
+    /// Whether there is no socket any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self.wire().socket(), Socket::Gone)
     }
 
     pub(crate) fn wire(&self) -> &Wire {

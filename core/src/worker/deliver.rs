@@ -141,6 +141,7 @@ impl Worker {
         let (inflight, store) = (&mut resident.session.inflight, &self.shared.store);
         let by_rank = inflight.is_by_rank();
         let Some(sequence) = inflight.choose(|reached| queue.turn(reached, |position| store.is_visible(position))) else {
+            cache.clear();
             return Next::Empty;
         };
         let position = match queue.look(sequence) {
