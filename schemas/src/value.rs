@@ -36,7 +36,6 @@ impl Map {
         self.0.iter().find(|(k, _)| &**k == key).map(|(_, v)| v)
     }
 
-    /// The value at `key`, to change.
     /// The values, to be changed.
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut Value> {
         self.0.iter_mut().map(|(_, value)| value)

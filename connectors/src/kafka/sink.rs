@@ -64,7 +64,8 @@ impl KafkaSink {
 
     /// Waits until every record of the batch is confirmed. `false`: that takes long, and they are still under way.
     async fn confirmed(&mut self, records: &[Record]) -> Result<bool, Failure> {
-        let (Some(end), Some(producer)) = (records.last().map(|record| record.sequence), &self.producer) else { return Ok(true) };
+        let Some(end) = records.last().map(|record| record.sequence) else { return Ok(true) };
+        let Some(producer) = &self.producer else { return Err(Failure::Reconnect("kafka: not connected".into())) };
         loop {
             let missing = match self.under_way.verdict(end) {
                 Verdict::Confirmed => break,

@@ -52,15 +52,27 @@ const STALL_MAX: Duration = Duration::from_secs(20);
 const OTHERS: &[Peer] = &[Peer::Mosquitto, Peer::Rumqttd, Peer::Rmqttd];
 
 fn scenarios(duration: Duration) -> Vec<Scenario> {
+    let load = |pattern, publishers, subscribers, qos, payload_bytes, pace| Load {
+        login: Login::default(),
+        pattern,
+        publishers,
+        subscribers,
+        qos,
+        payload_bytes,
+        pace,
+        duration,
+    };
     let traffic = |name, pattern, publishers, subscribers, qos, payload_bytes, pace, setup, peers| Scenario {
         name,
-        task: Task::Traffic(Load { login: Login::default(), pattern, publishers, subscribers, qos, payload_bytes, pace, duration }),
+        task: Task::Traffic(load(pattern, publishers, subscribers, qos, payload_bytes, pace)),
         setup,
         peers,
     };
-    let delivery = |name, setup| match traffic(name, Pattern::Nobody, 10, 0, QoS::AtLeastOnce, 64, Pace::Window(64), setup, &[]) {
-        Scenario { task: Task::Traffic(load), .. } => Scenario { name, task: Task::Delivery(load), setup, peers: &[] },
-        other => other,
+    let delivery = |name, setup| Scenario {
+        name,
+        task: Task::Delivery(load(Pattern::Nobody, 10, 0, QoS::AtLeastOnce, 64, Pace::Window(64))),
+        setup,
+        peers: &[],
     };
     let (zero, one, two) = (QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce);
     let (plain, window) = (Setup::Plain, Pace::Window(64));
